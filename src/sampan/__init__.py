@@ -1,0 +1,1 @@
+"""Sampan: a daemonless container engine and image builder for Python applications."""

@@ -1,0 +1,13 @@
+"""What every test stands on: tiers, capabilities, the leak check and the ground (directories, a root file system).
+
+Plugins, one noun each: `tier` (which tests run, the count at the end), `capability` (what a test needs, `--require`),
+`leak` (what a test left on the machine), `golden` (texts that people read), `ground` (SAMPAN_ROOT, busybox).
+"""
+
+pytest_plugins = (
+    "tests.plugin.capability",
+    "tests.plugin.golden",
+    "tests.plugin.ground",
+    "tests.plugin.leak",
+    "tests.plugin.tier",
+)

@@ -1,0 +1,63 @@
+"""The ground: a Sampan of its own for each test, and the busybox root file system that tests and benches run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sampan.settings.configuration import Settings
+
+PROJECT = Path(__file__).resolve().parents[2]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def place() -> Iterator[str]:
+    """Yield a short temporary directory: a unix socket's path ends at 108 bytes, which tmp_path eats up."""
+    where = tempfile.mkdtemp(prefix="sp-", dir="/tmp")
+    yield where
+    # Best effort: a mount that a failing test left here must not turn into an error that hides the failure.
+    shutil.rmtree(where, ignore_errors=True)
+
+
+@pytest.fixture
+def environment(place: str) -> dict[str, str]:
+    """Return an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
+    os.mkdir(f"{place}/r", 0o700)
+    os.mkdir(f"{place}/n", 0o700)
+    ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
+    return {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> Settings:
+    """Return the settings of a Sampan of this test's own."""
+    return Settings(environment, os.geteuid())
+
+
+@pytest.fixture
+def sampan(environment: dict[str, str]) -> Command:
+    """Return `sampan(*words, **run_options)`: run the real command in this test's environment, output captured as text."""
+    program = Path(sys.executable).with_name("sampan")
+
+    def command(*words: str, timeout: float = 60, check: bool = False, **more: object) -> "subprocess.CompletedProcess[str]":
+        options = {"env": environment, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True} | more
+        done = subprocess.run([program, *words], timeout=timeout, **options)  # type: ignore[call-overload]  # open options
+        if check:
+            assert done.returncode == 0, f"sampan {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert isinstance(done, subprocess.CompletedProcess)
+        return done
+
+    return command
+
+
+@pytest.fixture(scope="session")
+def busybox_tar() -> str:
+    """Return the path of a tar of a small root file system: Debian's static busybox with all its applets."""
+    made = subprocess.run([sys.executable, PROJECT / "tools" / "busybox.py"], check=True, capture_output=True, text=True)
+    return made.stdout.strip()
