@@ -1,0 +1,143 @@
+"""Control groups: one group a container, one for the monitors, whatever this machine's cgroup version.
+
+Theory: `open_parent` finds out how groups are made here and returns a `Parent`; `Parent.create` makes a container's
+group with its limits already set, so no process of the container ever runs without them. A group is entered by the
+child itself: on v2 it is born there (`Cgroup.fd` for CLONE_INTO_CGROUP), on v1 it writes `0` to `tasks`, which is 0.4
+ms where moving another process through `cgroup.procs` waits 5-25 ms for an RCU grace period. `document` names a group
+for the process that sweeps it after a crash.
+
+    v1, hybrid   /sys/fs/cgroup/CONTROLLER/sampan/{monitors,ID}                 cgroup_v1
+    v2           PARENT/{monitors,ID}, PARENT delegated by systemd or our own   cgroup_v2, delegation
+
+A limit that was asked for and cannot be applied is Unsupported; nobody who asked for none is bothered.
+"""
+
+import time
+
+from sampan.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from sampan.document import Document
+    from sampan.oci.runtime import Resources
+    from sampan.settings.configuration import Settings
+
+    class Cgroup(Protocol):
+        """One container's group. Every method but `enter` may be called by any process, and again."""
+
+        fd: int | None
+
+        def enter(self) -> None:
+            """Join, called in the child between clone and execve: uses descriptors that `create` opened."""
+
+        def add(self, pid: int) -> None:
+            """Move process `pid` into the group."""
+
+        def oom_kills(self) -> int:
+            """Return how many processes the kernel has killed here for want of memory."""
+
+        def oom_file(self) -> str:
+            """Return the path of the file whose line `oom_kill N` has that number, or "": for who imports no cgroup."""
+
+        def memory_bytes(self) -> int:
+            """Return the bytes charged to the group now."""
+
+        def processes(self) -> list[int]:
+            """Return the ids of the processes in the group."""
+
+        def freeze(self) -> None:
+            """Stop all processes of the group until `thaw`."""
+
+        def thaw(self) -> None:
+            """Let the processes of the group go on."""
+
+        def kill(self) -> None:
+            """Send SIGKILL to every process of the group."""
+
+        def remove(self) -> None:
+            """Remove the group, waiting up to two seconds for its last processes to be gone."""
+
+        def close(self) -> None:
+            """Close the descriptors that `create` opened."""
+
+        def document(self) -> Document:
+            """Name the group for `parse`."""
+
+    class Parent(Protocol):
+        """Where groups are made on this machine."""
+
+        controllers: tuple[str, ...]
+
+        def create(self, container_id: str, resources: Resources, *, devices: bool) -> Cgroup:
+            """Make the group of a container with its limits set; raises Unsupported for one that cannot be.
+
+            `devices` adds the device rules that a container without a user namespace needs.
+            """
+
+        def enter_monitor(self) -> None:
+            """Move the calling process out of its caller's group into the monitors' one."""
+
+        def leave_monitor(self) -> None:
+            """Called last by a monitor: leave the monitors' group, and take away what nobody uses any more."""
+
+
+# What a resource needs, for the message of a limit that cannot be applied.
+_NEEDS = (
+    ("memory_bytes", "memory", "--memory"),
+    ("memory_swap_bytes", "memory", "--memory-swap"),
+    ("cpu_quota_us", "cpu", "--cpus"),
+    ("cpu_shares", "cpu", "--cpu-shares"),
+    ("pids", "pids", "--pids-limit"),
+)
+
+
+def open_parent(settings: "Settings") -> "Parent":
+    """Return the parent of this machine and user; it may have no controllers."""
+    from sampan.runtime import cgroup_v1
+
+    hierarchies = cgroup_v1.hierarchies()
+    if any(name in hierarchies for name in ("memory", "cpu", "pids")):
+        return cgroup_v1.Parent(hierarchies, is_root=settings.uid == 0)
+    from sampan.runtime import cgroup_v2
+
+    return cgroup_v2.open_parent(settings)
+
+
+def parse(document: "Document") -> "Cgroup":
+    """Return the group that `document` names; it need not be there any more."""
+    if document["cgroup"] == 1:
+        from sampan.runtime import cgroup_v1
+
+        return cgroup_v1.Cgroup(document["directories"])
+    from sampan.runtime import cgroup_v2
+
+    return cgroup_v2.Cgroup(document["directory"])
+
+
+def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> None:
+    """Raise Unsupported for the first limit of `resources` whose controller is not among `controllers`."""
+    for attribute, controller, flag in _NEEDS:
+        if getattr(resources, attribute) is not None and controller not in controllers:
+            raise Unsupported(
+                f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
+                hints=(hint, f"run without `{flag}` to go on without this limit"),
+            )
+
+
+def retry_removal(remove: "Callable[[], None]", *, timeout_seconds: float = 2.0) -> None:
+    """Call `remove` until it does not raise EBUSY: the last process may be dying still. ENOENT is success."""
+    deadline = time.monotonic() + timeout_seconds
+    pause_seconds = 0.0005
+    while True:
+        try:
+            return remove()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, 0.02)

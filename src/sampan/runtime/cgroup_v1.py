@@ -1,0 +1,249 @@
+"""Control groups of version 1: one directory in each hierarchy. kernel: Documentation/admin-guide/cgroup-v1.
+
+Which controllers stand and where is read from the mounts, once a process. Several controllers may share a hierarchy
+(`cpu,cpuacct`). The named hierarchy of systemd is joined too where it stands, so that a monitor leaves its session.
+"""
+
+import errno
+import os
+import time
+
+from sampan.errors import Unsupported
+from sampan.kernel import syscalls
+from sampan.runtime import cgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.oci.runtime import Resources
+
+_NAME = "sampan"
+_CONTROLLERS = ("memory", "cpu", "cpuacct", "pids", "freezer", "name=systemd")
+_SIGKILL = 9
+# Docker's default device rules (type major:minor access): what a container without a user namespace may open or make.
+DEVICE_RULES = (
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+)
+
+
+def hierarchies() -> dict[str, str]:
+    """Return the mount point of each v1 controller; `name=systemd` for systemd's own hierarchy."""
+    found: dict[str, str] = {}
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            mount, _, source = line.partition(" - ")
+            kind, _, options = source.rstrip("\n").split(" ", 2)
+            if kind == "cgroup":
+                point = mount.split(" ")[4]
+                found |= dict.fromkeys((word for word in options.split(",") if word not in ("rw", "ro")), point)
+    return found
+
+
+class Parent:
+    """The groups below `sampan` in every hierarchy; satisfies cgroup.Parent."""
+
+    __slots__ = ("_hierarchies", "controllers")
+
+    def __init__(self, found: dict[str, str], *, is_root: bool) -> None:
+        usable = _CONTROLLERS if is_root else ()
+        self._hierarchies = {name: found[name] for name in (*usable, "devices") if name in found and is_root}
+        self.controllers = tuple(name for name in usable if name in found)
+
+    def create(self, container_id: str, resources: "Resources", *, devices: bool) -> "Cgroup":
+        """Make the container's group in every hierarchy; see cgroup.Parent."""
+        cgroup.require(resources, self.controllers, "limits on cgroup v1 need root")
+        names = [name for name in self._hierarchies if devices or name != "devices"]
+        directories = {name: f"{self._hierarchies[name]}/{_NAME}/{container_id}" for name in names}
+        group = Cgroup(directories)
+        try:
+            for directory in directories.values():
+                os.makedirs(directory, exist_ok=True)
+            _apply(directories, resources)
+            if devices and "devices" in directories:
+                _restrict_devices(directories["devices"])
+            group.open()
+        except BaseException:
+            group.close()
+            group.remove()
+            raise
+        return group
+
+    def enter_monitor(self) -> None:
+        """Join the monitors' groups: a thread that writes its own `0` does not wait for an RCU grace period."""
+        for name, point in self._hierarchies.items():
+            if name != "devices":
+                directory = f"{point}/{_NAME}/monitors"
+                os.makedirs(directory, exist_ok=True)
+                _write(directory, "tasks", "0")
+
+    def leave_monitor(self) -> None:
+        """Go to the root group, and remove `monitors` and `sampan` where this was the last monitor."""
+        for name, point in self._hierarchies.items():
+            if name != "devices":
+                _write(point, "tasks", "0")
+            for directory in (f"{point}/{_NAME}/monitors", f"{point}/{_NAME}"):
+                try:
+                    os.rmdir(directory)
+                except OSError:  # others are in there, or it was never made
+                    pass
+
+
+class Cgroup:
+    """One container's group: a directory in each hierarchy; satisfies cgroup.Cgroup."""
+
+    __slots__ = ("_directories", "_tasks", "fd")
+
+    def __init__(self, directories: dict[str, str]) -> None:
+        self._directories = directories
+        self._tasks: list[int] = []
+        self.fd: int | None = None
+
+    def open(self) -> None:
+        """Open the `tasks` files that the child will write to: it may see no cgroup file system any more."""
+        for directory in set(self._directories.values()):
+            self._tasks.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+
+    def enter(self) -> None:
+        """Join from within; single-threaded callers only."""
+        for fd in self._tasks:
+            os.write(fd, b"0")
+
+    def add(self, pid: int) -> None:
+        """Move process `pid` into the group."""
+        for directory in set(self._directories.values()):
+            _write(directory, "cgroup.procs", str(pid))
+
+    def oom_kills(self) -> int:
+        """Return the kernel's count; 0 where the memory controller does not stand."""
+        for line in self._read("memory", "memory.oom_control").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+        return 0
+
+    def oom_file(self) -> str:
+        """Return where `oom_kills` reads, or "" where the memory controller does not stand."""
+        return f"{self._directories['memory']}/memory.oom_control" if "memory" in self._directories else ""
+
+    def memory_bytes(self) -> int:
+        """Return the bytes charged now; 0 where the memory controller does not stand."""
+        return int(self._read("memory", "memory.usage_in_bytes") or 0)
+
+    def processes(self) -> list[int]:
+        """Return the process ids in the group."""
+        for name in self._directories:
+            return [int(word) for word in self._read(name, "cgroup.procs").split()]
+        return []
+
+    def freeze(self) -> None:
+        """Stop all processes; returns when they stand."""
+        directory = self._directories.get("freezer")
+        if directory is None:
+            raise Unsupported("a container cannot be paused here: the cgroup controller `freezer` is not available")
+        _write(directory, "freezer.state", "FROZEN")
+        deadline = time.monotonic() + 5
+        while self._read("freezer", "freezer.state").strip() != "FROZEN" and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+    def thaw(self) -> None:
+        """Let the processes go on."""
+        if "freezer" in self._directories:
+            _write(self._directories["freezer"], "freezer.state", "THAWED")
+
+    def kill(self) -> None:
+        """Kill until none is left: a fork may win the race against one reading of the list."""
+        for _ in range(100):
+            pids = self.processes()
+            if not pids:
+                return
+            for pid in pids:
+                _kill(pid)
+            time.sleep(0.002)
+
+    def remove(self) -> None:
+        """Remove the directories; see cgroup.Cgroup."""
+        for directory in set(self._directories.values()):
+            cgroup.retry_removal(lambda directory=directory: os.rmdir(directory))  # type: ignore[misc]  # binds early
+
+    def close(self) -> None:
+        """Close the `tasks` descriptors."""
+        while self._tasks:
+            os.close(self._tasks.pop())
+
+    def document(self) -> "Document":
+        """Name the directories."""
+        return {"cgroup": 1, "directories": self._directories}
+
+    def _read(self, controller: str, file: str) -> str:
+        directory = self._directories.get(controller)
+        if directory is None:
+            return ""
+        try:
+            with open(f"{directory}/{file}", encoding="utf-8") as stream:
+                return stream.read()
+        except (FileNotFoundError, OSError):
+            return ""
+
+
+def _apply(directories: dict[str, str], resources: "Resources") -> None:
+    memory, cpu, pids = (directories.get(name, "") for name in ("memory", "cpu", "pids"))
+    if resources.memory_bytes is not None:
+        _limit(memory, "memory.limit_in_bytes", resources.memory_bytes, "--memory")
+        swap = resources.memory_swap_bytes
+        if swap is not None:
+            _limit(memory, "memory.memsw.limit_in_bytes", swap, "--memory-swap")
+        elif os.path.exists(f"{memory}/memory.memsw.limit_in_bytes"):
+            # Docker's default: as much swap again as memory.
+            _write(memory, "memory.memsw.limit_in_bytes", str(resources.memory_bytes * 2))
+    if resources.cpu_quota_us is not None:
+        _limit(cpu, "cpu.cfs_period_us", resources.cpu_period_us or 100_000, "--cpus")
+        _limit(cpu, "cpu.cfs_quota_us", resources.cpu_quota_us, "--cpus")
+    if resources.cpu_shares is not None:
+        _limit(cpu, "cpu.shares", resources.cpu_shares, "--cpu-shares")
+    if resources.pids is not None:
+        _limit(pids, "pids.max", resources.pids, "--pids-limit")
+
+
+def _limit(directory: str, file: str, value: int, flag: str) -> None:
+    try:
+        _write(directory, file, "max" if file == "pids.max" and value < 0 else str(value))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY):
+            raise Unsupported(f"the kernel refuses the limit `{flag}` of {value}") from error
+        raise
+
+
+def _restrict_devices(directory: str) -> None:
+    _write(directory, "devices.deny", "a")
+    for rule in DEVICE_RULES:
+        _write(directory, "devices.allow", rule)
+
+
+def _kill(pid: int) -> None:
+    try:
+        pidfd = syscalls.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        syscalls.pidfd_send_signal(pidfd, _SIGKILL)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(pidfd)
+
+
+def _write(directory: str, file: str, value: str) -> None:
+    fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
