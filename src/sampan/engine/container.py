@@ -1,0 +1,127 @@
+"""The life of a container, in docker's words: create, run, start, stop, kill, restart, remove, wait, attach. Hot path.
+
+This is the engine's front door; the work is done in `start` and `ending`. Both are imported only when they are called:
+`run` and `start` fork the container's monitor first, and what was not imported by then is imported by both sides at
+once (`launch`).
+"""
+
+from sampan.engine import launch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+    from sampan.engine.attach import Client
+    from sampan.engine.record import Container
+    from sampan.engine.run_options import RunOptions
+    from sampan.settings.configuration import Settings
+
+
+class Started:
+    """A container whose command runs, and the open channel to its monitor.
+
+    `container` says what it is; `client` is the channel: `client.relay(...)` for the foreground, `client.close()` for
+    `--detach`. Use it in a `with`.
+    """
+
+    __slots__ = ("client", "container")
+
+    def __init__(self, container: "Container", client: "Client") -> None:
+        self.container = container
+        self.client = client
+
+    def __enter__(self) -> "Self":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave the channel; the container goes on."""
+        self.client.close()
+
+
+def create(settings: "Settings", options: "RunOptions") -> "Container":
+    """Record a new container; nothing runs. Raises NotFound (image), AlreadyExists (name), InvalidArgument, Unsupported."""
+    from sampan.engine import start as starting
+
+    return starting.create(settings, options)
+
+
+def run(settings: "Settings", options: "RunOptions", *, window: tuple[int, int] | None = None) -> Started:
+    """Create and start in one; with a tty, `window` is (rows, columns).
+
+    Returns when the command was executed. Raises what `create` and `start` raise; the CLI's status is then 125, or the
+    error's own for CommandNotFound (127) and CommandNotExecutable (126).
+    """
+    monitor = launch.prepare(settings)
+    from sampan.engine import start as starting
+
+    try:
+        return Started(*starting.create_and_start(settings, options, monitor, window))
+    except BaseException:
+        monitor.abandon()
+        raise
+
+
+def start(settings: "Settings", name: str, *, window: tuple[int, int] | None = None) -> Started | None:
+    """Start a stopped or new container by name, id or id prefix; None where it runs already (docker: no error)."""
+    monitor = launch.prepare(settings)
+    from sampan.engine import start as starting
+
+    try:
+        started = starting.start(settings, name, monitor, window)
+    except BaseException:
+        monitor.abandon()
+        raise
+    if started is None:
+        monitor.abandon()
+        return None
+    return Started(*started)
+
+
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+    """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
+
+    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    """
+    from sampan.engine import ending
+
+    ending.stop(settings, name, timeout_seconds)
+
+
+def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
+    """Send a signal (name with or without SIG, or number). Raises Conflict where it does not run.
+
+    After a KILL it returns when the end is recorded, so that what comes next finds the container stopped.
+    """
+    from sampan.engine import ending
+
+    ending.kill(settings, name, signal)
+
+
+def restart(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+    """Stop if it runs, then start."""
+    stop(settings, name, timeout_seconds)
+    started = start(settings, name)
+    if started is not None:
+        started.client.close()
+
+
+def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove; `force` kills first; `volumes` removes its anonymous volumes. Raises Conflict where it runs."""
+    from sampan.engine import ending
+
+    ending.remove(settings, name, force=force, volumes=volumes)
+
+
+def wait(settings: "Settings", name: str) -> int:
+    """Wait until it does not run; return its exit status."""
+    from sampan.engine import ending
+
+    return ending.wait(settings, name)
+
+
+def attach(settings: "Settings", name: str) -> "Client":
+    """Open a channel to a running container: `client.relay(...)`. Raises Conflict where it does not run."""
+    from sampan.engine import ending
+
+    return ending.attach(settings, name)

@@ -1,0 +1,173 @@
+"""Ending a container, and talking to one that runs: stop, kill, remove, wait, attach. Hot path.
+
+Everything that concerns the process goes through its monitor's socket, so no signal ever meets a number that was given
+to somebody else, and the end is known from the monitor, which tells it when it stands in the exit record.
+"""
+
+import select
+import time
+
+from sampan.database import connection
+from sampan.engine import attach as channels
+from sampan.engine import frame, record, state, sweep
+from sampan.engine.attach import Client
+from sampan.engine.record import Container
+from sampan.engine.run_options import parse_signal
+from sampan.errors import Conflict
+from sampan.storage import trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.settings.configuration import Settings
+
+STOP_TIMEOUT_SECONDS = 10  # docker's
+# A monitor that has told the exit takes its network and cgroup down in some 10 ms; a dying process may hold up the
+# latter.
+_TAKE_DOWN_SECONDS = 10.0
+_POLL_SECONDS = 0.002
+_SIGKILL = 9
+
+
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+    """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
+
+    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    """
+    container = _current(settings, name)
+    client = _control(settings, container)
+    if client is None:
+        return
+    if timeout_seconds is None:
+        timeout_seconds = container.config["StopTimeout"]
+    if timeout_seconds is None:
+        timeout_seconds = STOP_TIMEOUT_SECONDS
+    with client:
+        client.send(frame.pack(frame.SIGNAL, bytes((parse_signal(container.config["StopSignal"]),))))
+        if not _has_ended(client, timeout_seconds):
+            client.send(frame.pack(frame.SIGNAL, bytes((_SIGKILL,))))
+        _wait_for_end(client)
+
+
+def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
+    """Send a signal (name with or without SIG, or number). Raises Conflict where it does not run.
+
+    After a KILL it returns when the end is recorded, so that what comes next finds the container stopped.
+    """
+    container = _current(settings, name)
+    number = parse_signal(signal)
+    client = _control(settings, container)
+    if client is None:
+        raise Conflict(f"the container `{container.name}` is not running")
+    with client:
+        client.send(frame.pack(frame.SIGNAL, bytes((number,))))
+        if number == _SIGKILL:
+            _wait_for_end(client)
+
+
+def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:
+    """Remove; `force` kills first; `volumes` removes its anonymous volumes. Raises Conflict where it runs."""
+    container = _current(settings, name)
+    client = _control(settings, container)
+    if client is not None:
+        with client:
+            if not force:
+                raise Conflict(
+                    f"the container `{container.name}` is running",
+                    hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
+                )
+            client.send(frame.pack(frame.SIGNAL, bytes((_SIGKILL,))))
+            _wait_for_end(client)
+    _await_take_down(settings, container)
+    with connection.open(settings) as database:
+        with database.transaction():
+            sweep.fold(database, settings)
+            if state.alive(state.directory(settings, container.id)):
+                raise Conflict(f"the container `{container.name}` was started by another process just now")
+            sweep.discard(database, settings, container, volumes=volumes)
+        trash.empty(settings.root)
+
+
+def wait(settings: "Settings", name: str) -> int:
+    """Wait until it does not run; return its exit status."""
+    container = _current(settings, name)
+    client = _control(settings, container)
+    if client is None:
+        return state.read(state.directory(settings, container.id)).exit_code
+    with client:
+        return client.wait()
+
+
+def attach(settings: "Settings", name: str) -> Client:
+    """Open a channel to a running container: `client.relay(...)`. Raises Conflict where it does not run."""
+    container = _current(settings, name)
+    client = _connect(settings, container, frame.ATTACH)
+    if client is None:
+        raise Conflict(
+            f"the container `{container.name}` is not running", hints=(f"start it with `sampan start {container.name}`",)
+        )
+    return client
+
+
+def _current(settings: "Settings", name: str) -> Container:
+    """Return the container that `name` means, after the ends of others have been folded."""
+    with connection.open(settings) as database:
+        sweep.refresh(database, settings)
+        return record.by_name(database, name)
+
+
+def _control(settings: "Settings", container: Container) -> Client | None:
+    return _connect(settings, container, frame.CONTROL)
+
+
+def _connect(settings: "Settings", container: Container, mode: bytes) -> Client | None:
+    """Open a channel to the container's monitor; None where it does not run."""
+    directory = state.directory(settings, container.id)
+    if not state.alive(directory) or state.read(directory).status != state.RUNNING:
+        return None
+    try:
+        return channels.connect(state.socket_path(settings, container.id), mode)
+    except OSError as error:
+        # Between our look and our call it ended: then there is nothing to say to it.
+        if not state.alive(directory) or state.read(directory).status != state.RUNNING:
+            return None
+        raise Conflict(
+            f"the monitor of `{container.name}` cannot be reached",
+            hints=(f"its socket in `{settings.run}` is gone; end it with `kill {state.read(directory).monitor_pid}`",),
+        ) from error
+
+
+def _has_ended(client: Client, timeout_seconds: int) -> bool:
+    """Wait so long for the EXIT frame."""
+    deadline = time.monotonic() + timeout_seconds
+    poll = select.poll()
+    poll.register(client.fileno(), select.POLLIN)
+    while client.status is None:
+        left = deadline - time.monotonic()
+        if timeout_seconds >= 0 and (left < 0 or not poll.poll(left * 1000)):
+            return False
+        found = client.receive()
+        if found is None:
+            return True
+        if found[0] == frame.EXIT:
+            client.status = found[1][0]
+    return True
+
+
+def _wait_for_end(client: Client) -> None:
+    """Wait for the EXIT frame, or for the end of a monitor that was killed: either way the container is dead."""
+    while client.status is None:
+        found = client.receive()
+        if found is None:
+            return
+        if found[0] == frame.EXIT:
+            client.status = found[1][0]
+
+
+def _await_take_down(settings: "Settings", container: Container) -> None:
+    """Wait until the monitor has let the lock go."""
+    directory = state.directory(settings, container.id)
+    deadline = time.monotonic() + _TAKE_DOWN_SECONDS
+    while state.alive(directory):
+        if time.monotonic() > deadline:
+            raise Conflict(f"the container `{container.name}` is being started or taken down by another process")
+        time.sleep(_POLL_SECONDS)

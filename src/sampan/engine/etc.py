@@ -1,0 +1,91 @@
+"""The files of /etc that the engine makes for each start: hosts, hostname, resolv.conf. Hot path."""
+
+import os
+
+from sampan.engine import state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOSTS = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+fe00::0\tip6-localnet
+ff00::0\tip6-mcastprefix
+ff02::1\tip6-allnodes
+ff02::2\tip6-allrouters
+"""
+RESOLV_CONF = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+FILE_BYTES = 64 * 1024
+
+
+def write(
+    directory: str,
+    *,
+    hostname: str,
+    address: str,
+    gateway: str,
+    is_host_network: bool,
+    add_host: "Iterable[str]" = (),
+    dns: "Iterable[str]" = (),
+    dns_search: "Iterable[str]" = (),
+    owner: int = 0,
+) -> None:
+    """Write the three files in `directory`; `owner` is who the container's root is on disk.
+
+    Not synced: they are made again by every start.
+    """
+    base = _read("/etc/hosts") if is_host_network else HOSTS
+    lines = [base.rstrip("\n") + "\n"]
+    for word in add_host:
+        name, _, where = word.partition(":")
+        lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
+    if address:
+        lines.append(f"{address}\t{hostname}\n")
+    files = {
+        "hosts": "".join(lines),
+        "hostname": hostname + "\n",
+        "resolv.conf": resolv_conf(tuple(dns), tuple(dns_search), is_host_network=is_host_network),
+    }
+    for name, text in files.items():
+        path = f"{directory}/{name}"
+        state.write_file(path, text.encode("utf-8", "surrogateescape"), durable=False, mode=0o644)
+        if owner:
+            os.chown(path, owner, owner)
+
+
+def resolv_conf(dns: tuple[str, ...], search: tuple[str, ...], *, is_host_network: bool) -> str:
+    """Return the container's resolv.conf: the machine's without resolvers on loopback, which is another there.
+
+    Where only loopback resolvers stand, systemd-resolved's list of the real ones is taken (docker does the same).
+    """
+    lines = _read(RESOLV_CONF[0]).splitlines()
+    if not is_host_network and not any(_is_server(line) for line in lines):
+        lines = _read(RESOLV_CONF[1]).splitlines() or lines
+    kept = []
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith(("#", ";")):
+            continue
+        is_replaced = (words[0] == "nameserver" and dns) or (words[0] in {"search", "domain"} and search)
+        is_loopback = words[0] == "nameserver" and not is_host_network and not _is_server(line)
+        if not is_replaced and not is_loopback:
+            kept.append(line)
+    kept += [f"nameserver {server}" for server in dns]
+    if search:
+        kept.append("search " + " ".join(search))
+    return "".join(line + "\n" for line in kept)
+
+
+def _is_server(line: str) -> bool:
+    """Tell whether `line` names a resolver that a container can reach."""
+    words = line.split()
+    return len(words) > 1 and words[0] == "nameserver" and not words[1].startswith("127.") and words[1] != "::1"
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(FILE_BYTES).decode("utf-8", "surrogateescape")
+    except OSError:
+        return ""

@@ -1,0 +1,108 @@
+"""The keeper of a process that `exec` runs in a container: a small monitor that keeps no log. Hot path.
+
+Theory. The process is the keeper's child, dies with it, and dies with the container, whose pid namespace it is in. The
+command is attached to the keeper as it is to a monitor, by the same protocol, so it may die or detach without harm to
+the process; with `--detach` nobody is attached. What became of each is in containers/ID/execs/EXECID.json:
+
+    running: true, pid     written once the command runs
+    running: false, exit_code    written when it has ended; the newest RECORDS of these are kept
+"""
+
+import _socket
+import os
+import time
+
+from sampan.document import render
+from sampan.engine import frame, state
+from sampan.engine.stdio import Pipes
+from sampan.engine.switchboard import Switchboard
+from sampan.errors import SampanError
+from sampan.kernel import seccomp
+from sampan.oci.runtime import IdMapping, Spec
+from sampan.runtime import cgroup, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.engine.launch import Receive
+    from sampan.settings.configuration import Settings
+
+VERSION = 1
+RECORDS = 50
+
+
+def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> None:
+    """Wait for the request; run the process that it tells of, in the container whose pidfd came with it, to its end."""
+    received = receive()
+    if received is None:
+        return
+    request, pidfd = received
+    try:
+        if request["detach"]:
+            cgroup.open_parent(settings).enter_monitor()
+        board, pid = _start(settings, request, pidfd)
+    except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is
+        channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
+        return
+    _record(request, {"running": True, "pid": pid})
+    board.add(channel, is_launcher=True)
+    board.tell(frame.pack(frame.STARTED))
+    board.run()
+    _, wait_status = os.waitpid(pid, 0)
+    status = os.waitstatus_to_exitcode(wait_status)
+    status = 128 - status if status < 0 else status
+    try:
+        _record(request, {"running": False, "pid": pid, "exit_code": status})
+        _forget_old(os.path.dirname(request["record"]))
+    except OSError:
+        pass  # the container's directory may be gone: its end was the process's
+    board.farewell(status)
+    board.flush()
+
+
+def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switchboard, int]:
+    what = Spec.parse(request["spec"]).process
+    mappings = tuple(IdMapping(m["containerID"], m["hostID"], m["size"]) for m in request["mappings"])
+    program = None
+    if request["seccomp"] != "unconfined":
+        cache = f"{settings.root}/cache/seccomp"
+        program = seccomp.program(cache, what.capabilities, profile=request["seccomp_profile"])
+    group = cgroup.parse(request["cgroup"])
+    group.open()
+    with Pipes(has_terminal=what.terminal, has_stdin=request["interactive"]) as pipes:
+        pid, child_pidfd, master = process.execute(
+            pidfd,
+            what,
+            stdio=pipes.theirs(),
+            cgroup=group,
+            seccomp_program=program,
+            uid_mappings=mappings,
+            gid_mappings=mappings,
+        )
+    group.close()
+    board = Switchboard(child_pidfd, None, None)
+    if master is None:
+        board.connect_pipes(*pipes.ours())
+    else:
+        board.connect_terminal(master, has_stdin=request["interactive"])
+        if request["window"]:
+            board.resize(*request["window"])
+    board.is_stdin_once = request["interactive"]
+    return board, pid
+
+
+def _record(request: "Document", told: "Document") -> None:
+    path: str = request["record"]
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    document = {"version": VERSION, "command": request["command"], "time": state.timestamp(time.time_ns())} | told
+    state.write_file(path, render(document).encode(), durable=False)
+
+
+def _forget_old(directory: str) -> None:
+    """Remove the oldest records of processes that have ended, past RECORDS."""
+    names = os.listdir(directory)
+    if len(names) <= RECORDS:
+        return
+    ages = sorted((os.stat(f"{directory}/{name}").st_mtime_ns, name) for name in names)
+    for _, name in ages[: len(names) - RECORDS]:
+        os.unlink(f"{directory}/{name}")

@@ -1,0 +1,233 @@
+"""The launch seam: how a monitor begins, whoever asks for a container.
+
+Theory. A monitor is a process of its own that waits on one end of a socket pair for its REQUEST, with one descriptor
+beside it (SCM_RIGHTS: the container's lock), and answers STARTED or ERROR; from then on the pair is its first client's
+channel. A process that `exec` runs in a container has a keeper of the same kind (`keeper`; the descriptor is the
+container's pidfd). There are two ways to get one, and `prepare` picks:
+
+    fork    a command with one thread forks itself, as its first act: before the database is opened, and before either
+            has imported its own half of the engine, which both then do at the same time, on two processors, and neither
+            carries the other's. The monitor leaves the caller's session and cgroup while the command is in the
+            database.
+    spawn   anything else (a pull that needed threads, a test runner, a server) executes a fresh interpreter that
+            imports only this seam; the request lies in a memfd.
+
+Either way the monitor has no descriptor of the command's but these, and no database connection; if the command dies
+before it has sent the request, the monitor reads the end of file and leaves. INVARIANT: a monitor does nothing for a
+container before it has the request and the lock. Hot path.
+"""
+
+import _signal
+import _socket
+import gc
+import os
+import struct
+import sys
+
+from sampan.document import parse, render
+from sampan.engine import attach, frame
+from sampan.errors import Internal
+from sampan.kernel import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    # Waits for the request and the descriptor beside it; None where the command has gone.
+    Receive = Callable[[], "tuple[Document, int] | None"]
+
+    from sampan.document import Document
+    from sampan.settings.configuration import Settings
+
+VERSION = 1
+MONITOR, KEEPER = "monitor", "keeper"
+_FD = struct.Struct("i")
+# What a spawned monitor runs: -I -S keep site, the environment and the directory out; the path of this package goes in.
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sampan.engine.launch import main; main()"
+
+
+class Launch:
+    """A monitor that waits for its request. Send one, or abandon it."""
+
+    __slots__ = ("_memfd", "_socket")
+
+    def __init__(self, channel: _socket.socket, memfd: int | None) -> None:
+        self._socket = channel
+        self._memfd = memfd
+
+    def send(self, request: "Document", passed_fd: int) -> attach.Client:
+        """Give the monitor its request and a descriptor; return the channel, on which STARTED or ERROR will come.
+
+        Closes `passed_fd`: from here on the monitor alone holds the lock.
+        """
+        payload = render(request | {"version": VERSION}).encode()
+        client = attach.Client(self._socket)
+        try:
+            if self._memfd is not None:
+                _write(self._memfd, payload)
+                os.close(self._memfd)
+                self._memfd, payload = None, b""
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(passed_fd))]
+            message = frame.pack(frame.REQUEST, payload)
+            sent = self._socket.sendmsg([message], rights, _socket.MSG_NOSIGNAL)
+            client.send(message[sent:])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has failed already: the channel says why
+        finally:
+            os.close(passed_fd)
+        return client
+
+    def abandon(self) -> None:
+        """Let the monitor go: there is nothing to start. Idempotent, and harmless after `send`."""
+        self._socket.close()
+        if self._memfd is not None:
+            os.close(self._memfd)
+            self._memfd = None
+
+
+def prepare(settings: "Settings", kind: str = MONITOR) -> Launch:
+    """Return a process of that kind that waits: a fork of this one where it has one thread, else a fresh interpreter."""
+    return fork(settings, kind) if len(os.listdir("/proc/self/task")) == 1 else spawn(settings, kind)
+
+
+def fork(settings: "Settings", kind: str = MONITOR) -> Launch:
+    """Fork it off this process, which has one thread and no database connection."""
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    # What both have now stays shared between them: the collector must not write into it.
+    gc.freeze()
+    if os.fork() == 0:
+        _leave_caller(theirs.fileno())
+        _end(lambda: _serve(kind, theirs, settings, None))
+    theirs.close()
+    return Launch(ours, None)
+
+
+def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
+    """Execute it in a fresh interpreter, whatever threads this process has."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = dict(settings.environment) | {"SAMPAN_ROOT": settings.root, "SAMPAN_RUN": settings.run}
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    memfd = os.memfd_create("sampan-request")
+    # They take the numbers 0 and 1 on the way: whatever numbers they have here, nothing is inherited by accident.
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
+        (os.POSIX_SPAWN_DUP2, memfd, 1),
+        (os.POSIX_SPAWN_DUP2, null, 2),
+    ]
+    argv = [sys.executable, "-I", "-S", "-c", _PROGRAM, package, str(settings.uid), kind]
+    try:
+        pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsigmask=(), setsigdef=_defaults())
+    except BaseException:
+        ours.close()
+        os.close(memfd)
+        raise
+    finally:
+        os.close(null)
+        theirs.close()
+    # It forks at once and leaves the monitor to init, so that a long-lived caller has no child to wait for later.
+    _, status = os.waitpid(pid, 0)
+    if status != 0:
+        ours.close()
+        os.close(memfd)
+        raise Internal("a monitor could not be executed")
+    return Launch(ours, memfd)
+
+
+def main() -> "NoReturn":
+    """Be the monitor that `spawn` executed: the channel is descriptor 0, the memfd 1."""
+    from sampan.settings import configuration
+
+    if os.fork():
+        os._exit(0)
+    channel = _socket.socket(fileno=os.dup(0))
+    memfd = os.dup(1)
+    settings = configuration.Settings(dict(os.environ), int(sys.argv[2]))  # noqa: TID251 - this is the process's start
+    _leave_caller(channel.fileno(), memfd)
+    _end(lambda: _serve(sys.argv[3], channel, settings, memfd))
+
+
+def _serve(kind: str, channel: _socket.socket, settings: "Settings", memfd: int | None) -> None:
+    """Import what this kind of process needs, and be it; what it does not catch itself crosses the channel."""
+
+    def receive() -> "tuple[Document, int] | None":
+        return _receive(channel, memfd)
+
+    try:
+        if kind == KEEPER:
+            from sampan.engine import keeper
+
+            keeper.run(channel, settings, receive)
+        else:
+            from sampan.engine import monitor
+
+            monitor.run(channel, settings, receive)
+    except Exception as error:  # noqa: BLE001 - the process's boundary
+        channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
+
+
+def _receive(channel: _socket.socket, memfd: int | None) -> "tuple[Document, int] | None":
+    """Return the request and the descriptor beside it; None where the command has gone."""
+    decoder, passed_fd = frame.Decoder(), -1
+    while True:
+        try:
+            data, ancillary, _, _ = channel.recvmsg(64 * 1024, _socket.CMSG_SPACE(_FD.size), _socket.MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            data, ancillary = b"", []
+        for _, _, rights in ancillary:
+            passed_fd = _FD.unpack(rights[: _FD.size])[0]
+        if not data:
+            return None
+        for kind, payload in decoder.feed(data):
+            if kind != frame.REQUEST or passed_fd < 0:
+                return None
+            text = payload if memfd is None else os.pread(memfd, frame.PAYLOAD_BYTES, 0)
+            if memfd is not None:
+                os.close(memfd)
+            return _checked(parse(text.decode())), passed_fd
+
+
+def _checked(request: "Document") -> "Document":
+    # Both sides are one installation, but `spawn` may meet one that was upgraded a moment ago.
+    if request["version"] != VERSION:
+        raise Internal("the start request is of another version of Sampan")
+    return request
+
+
+def _leave_caller(*keep: int) -> None:
+    """Leave the caller's session, directory, signals and descriptors; 0, 1 and 2 become /dev/null."""
+    os.setsid()
+    os.chdir("/")
+    os.umask(0o022)
+    for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTSTP, _signal.SIGPIPE):
+        _signal.signal(number, _signal.SIG_IGN)
+    _signal.set_wakeup_fd(-1)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number, inheritable=True)
+    first = 3
+    for fd in sorted(keep):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first)
+
+
+def _defaults() -> list[int]:
+    """Return the signals that a spawned process gets back at their default."""
+    return [_signal.SIGPIPE, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT]
+
+
+def _end(body: "Callable[[], None]") -> "NoReturn":
+    """Run the monitor to its end and leave without the interpreter's own, which would run the command's cleanups."""
+    try:
+        body()
+    finally:
+        os._exit(0)
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,248 @@
+"""The monitor: one process beside each running container, from before it runs until nothing of it is left. Hot path.
+
+Theory of operation. A monitor is a container's parent process: it holds the pidfd and our ends of the stdio or
+terminal, writes the log, serves the commands that attach, holds the published ports, and in the end takes down what it
+has put up. It has left the caller's session, directory, descriptors and cgroup, has no database connection, and has
+imported all it will ever need, so that an upgrade of the package does not touch it. All it tells is in files (`state`);
+commands fold those into the database (`sweep`).
+
+    state       entered when                     visible to others                 kill -9 of the monitor here
+    ---------   ------------------------------   -------------------------------   ------------------------------------------
+    waiting     forked or executed (`launch`)    nothing                           command: "a monitor ended"; nothing to undo
+    preparing   REQUEST and lock received        lock held                         sweep: not started, as if `create` only
+    created     first process waits for execve   cgroup, namespaces, veth, ports   child dies with us; sweep removes the rest
+    running     execve succeeded                 state.json running, attach.sock   child dies with us; sweep records 137
+    ended       pidfd readable, output read      ports free again                  sweep records 137
+    recorded    exit record written              state.json exited, EXIT sent      sweep removes what is left
+    gone        all taken down                   lock free, `clean` true           -
+
+The order in `ended` is part of the promise: ports are let go before the record, so that a command which saw the exit
+may publish them again; the record is written (temporary file, sync, rename) before anybody is told. A container whose
+command asked for removal (`--rm`) leaves a tombstone: its directory is emptied here, state.json says `exited`, and the
+row goes with the next command's sweep, which every command that needs the name, or shows it, does first. So no database
+is opened here.
+
+INVARIANT: a container does not outlive its monitor: the parent-death signal is the last thing its first process sets.
+"""
+
+import _socket
+import gc
+import os
+import time
+
+from sampan.engine import connection as links
+from sampan.engine import etc, fault, frame, state, takedown
+from sampan.engine.stdio import Pipes
+from sampan.engine.watch import Watch
+from sampan.errors import Internal, SampanError
+from sampan.kernel import seccomp
+from sampan.oci.runtime import Spec
+from sampan.runtime import cgroup, idmap, process, rootfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.engine.launch import Receive
+    from sampan.settings.configuration import Settings
+
+# Where the kernel lets us: the OOM killer takes the container before the one who can tell of it.
+_OOM_SCORE = -900
+
+
+def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> None:
+    """Be a monitor: get ready, wait for the request, live as long as the container. Returns at the very end."""
+    parent = cgroup.open_parent(settings)
+    parent.enter_monitor()
+    own_score = _lower_oom_score()
+    gc.freeze()
+    received = receive()
+    if received is None:
+        return
+    request, lock_fd = received
+    watch = _Start(request, settings, lock_fd, parent, own_score).run(channel)
+    if watch is not None:
+        watch.begin(channel)
+
+
+class _Start:
+    """One start; see the module for its states."""
+
+    __slots__ = ("_cgroup", "_connector", "_created", "_listener", "_lock_fd", "_parent", "_pipes", "_request", "_settings", "_spec", "_state")
+
+    def __init__(
+        self, request: "Document", settings: "Settings", lock_fd: int, parent: "cgroup.Parent", own_score: int | None
+    ) -> None:
+        self._request = request
+        self._settings = settings
+        self._lock_fd = lock_fd
+        self._parent = parent
+        self._spec = Spec.parse(request["spec"])
+        if own_score is not None and self._spec.process.oom_score_adj is None:
+            # The container keeps what it would have had.
+            self._spec.process.oom_score_adj = own_score
+        self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
+        self._connector = links.Connector(request["network"])
+        self._cgroup: cgroup.Cgroup | None = None
+        self._created: process.Created | None = None
+        self._listener: _socket.socket | None = None
+        self._pipes: Pipes | None = None
+
+    def run(self, channel: _socket.socket) -> Watch | None:
+        """Start the container; None where that failed, all is undone and the command has been told."""
+        try:
+            self._prepare()
+            self._create()
+            watched = self._watched()
+        except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is
+            self._fail(channel, error)
+            return None
+        self._reach(fault.MONITOR_STARTED)
+        # Not synced: a power cut ends the container too, and then the boot id tells.
+        state.write(self._request["directory"], self._state, durable=False)
+        self._reach(fault.MONITOR_RUNNING)
+        return Watch(watched)
+
+    def _prepare(self) -> None:
+        """Put up all that the container's first process needs to find."""
+        request, directory = self._request, self._request["directory"]
+        state.write(directory, self._state, durable=False)
+        self._reach(fault.MONITOR_REQUESTED)
+        etc.write(directory, **request["etc"])
+        self._listener = _listen(request["run_directory"])
+        has_userns = "user" in self._spec.namespaces
+        self._cgroup = self._parent.create(request["id"], self._spec.resources, devices=not has_userns)
+        self._state.cgroup = self._cgroup.document()
+        state.write(directory, self._state, durable=False)
+        self._connector.prepare()
+
+    def _create(self) -> None:
+        """Make the container, connect its network, and let it go."""
+        request, process_ = self._request, self._spec.process
+        with Pipes(has_terminal=process_.terminal, has_stdin=request["interactive"]) as self._pipes:
+            self._created = process.create(
+                self._spec,
+                root=self._open_root,
+                stdio=self._pipes.theirs(),
+                cgroup=self._cgroup,
+                seccomp_program=self._seccomp_program(),
+            )
+            self._reach(fault.MONITOR_CREATED)
+            self._connector.connect(self._created)
+            self._reach(fault.MONITOR_NETWORKED)
+            self._created.start()
+
+    def _open_root(self, userns_fd: int | None) -> int:
+        root = self._request["root"]
+        source = rootfs.RootSource(
+            tuple(root["lowers"]), root["upper"], root["work"], is_idmapped=root["is_idmapped"]
+        )
+        return rootfs.open_root(source, userns_fd, _features(root["features"]), userxattr=root["userxattr"])
+
+    def _seccomp_program(self) -> bytes | None:
+        """Return the filter that the request asks for, None for none."""
+        choice, profile = self._request["seccomp"], self._request["seccomp_profile"]
+        if choice == "unconfined":
+            return None
+        cache = f"{self._settings.root}/cache/seccomp"
+        return seccomp.program(cache, self._spec.process.capabilities, profile=profile)
+
+    def _watched(self) -> "Document":
+        """Return all that `watch` needs: the facts, and the numbers of the descriptors, which are its own now."""
+        created, group, listener, pipes = self._created, self._cgroup, self._listener, self._pipes
+        if created is None or group is None or listener is None or pipes is None:
+            raise Internal("a start is not complete")
+        group.close()
+        network = self._connector.document()
+        self._state.status = state.RUNNING
+        self._state.pid = created.pid
+        self._state.start_time = state.start_time(created.pid)
+        self._state.started_at = state.timestamp(time.time_ns())
+        self._state.process = self._spec.process.document()
+        self._state.mappings = [mapping.document() for mapping in self._spec.uid_mappings]
+        self._state.seccomp = self._request["seccomp"]
+        self._state.network = network
+        self._connector.detach()
+        stdin, stdout, stderr = pipes.ours()
+        request = self._request
+        kept = ("fault", "directory", "run_directory", "auto_remove", "stop_signal", "is_stdin_once", "window")
+        return {name: request[name] for name in kept} | {
+            "root": self._settings.root,
+            "has_stdin": request["interactive"],
+            "state": {name: getattr(self._state, name) for name in self._state.__slots__},
+            "network": network,
+            "oom_file": _oom_file(group.document()),
+            "fds": {
+                "pidfd": created.pidfd,
+                "lock": self._lock_fd,
+                "listener": listener.detach(),
+                "terminal": -1 if created.console_fd is None else created.console_fd,
+                "stdin": stdin,
+                "stdout": stdout,
+                "stderr": stderr,
+            },
+        }
+
+    def _fail(self, channel: _socket.socket, error: Exception) -> None:
+        """Undo a start that failed, record why, and tell the command."""
+        if self._created is not None:
+            self._created.abort()
+        status = error.exit_status if isinstance(error, SampanError) else 125
+        self._state.exit_code = max(status, 125)
+        self._state.error = error.what if isinstance(error, SampanError) else str(error)
+        document = self._request | {
+            "root": self._settings.root,
+            "network": self._connector.document(),
+            "state": {"cgroup": self._state.cgroup},
+        }
+        try:
+            self._state.clean = takedown.all(document, self._reach)
+            state.write(self._request["directory"], self._state, durable=False)
+        finally:
+            os.close(self._lock_fd)
+            channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
+
+    def _reach(self, point: str) -> None:
+        fault.reach(point, self._request["fault"])
+
+
+def _listen(directory: str) -> _socket.socket:
+    """Open the socket that commands attach to; only its owner may pass through the directory."""
+    os.makedirs(directory, 0o700, exist_ok=True)
+    path = f"{directory}/attach.sock"
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    with frame.Address(path) as address:
+        listener.bind(address)
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener
+
+
+def _lower_oom_score() -> int | None:
+    """Lower our OOM score where the kernel lets us; return what it was then, else None."""
+    with open("/proc/self/oom_score_adj", "rb") as file:
+        own = int(file.read())
+    try:
+        with open("/proc/self/oom_score_adj", "wb", buffering=0) as file:
+            file.write(str(_OOM_SCORE).encode())
+    except OSError:
+        return None  # EACCES without CAP_SYS_RESOURCE: then we are as likely a victim as anybody
+    return own
+
+
+def _oom_file(group: "Document") -> str:
+    """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups."""
+    if group["cgroup"] == 1:
+        return f"{group['directories'].get('memory', '')}/memory.oom_control"
+    return f"{group['directory']}/memory.events"
+
+
+def _features(document: "Document") -> idmap.Features:
+    return idmap.Features(
+        document["overlay_recipe"],
+        has_detached_overlay=document["has_detached_overlay"],
+        has_idmapped_tmpfs=document["has_idmapped_tmpfs"],
+    )

@@ -1,0 +1,322 @@
+"""What runs, exactly: an image's config and a person's options as one runtime-spec `Spec`. Hot path, no I/O.
+
+Everything that docker adds by itself stands here as data: capabilities, mounts, masked paths, environment. Sources:
+image-spec config.md (what an image's Env, User, WorkingDir mean), runtime-spec config-linux.md, moby's oci/defaults.go.
+"""
+
+from sampan.engine.run_options import parse_signal
+from sampan.engine.user import User
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.kernel import capability
+from sampan.oci.runtime import Device, IdMapping, Mount, Process, Resources, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.engine.run_options import RunOptions, VolumeMount
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# moby oci/caps/defaults.go
+CAPABILITIES = tuple(
+    "CAP_" + name
+    for name in (
+        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
+        "AUDIT_WRITE"
+    ).split()
+)
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+SHM_BYTES = 64 * 1024 * 1024
+MEMORY_LEAST_BYTES = 6 * 1024 * 1024  # docker refuses less: no process starts in that
+CPU_PERIOD_US = 100_000
+# Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
+WORKERS_LABEL = "io.sampan.workers"
+WORKER_BYTES = 64 * 1024 * 1024
+_STRICT = ("nosuid", "noexec", "nodev")
+
+
+class Place:
+    """What is known of a container only when it starts.
+
+    `directory` is containers/ID; `mappings` is empty without a user namespace; `volumes` have paths as sources now;
+    `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount.
+    """
+
+    __slots__ = ("container_id", "directory", "files_are_idmapped", "hostname", "mappings", "processors", "volumes")
+
+    def __init__(
+        self,
+        container_id: str,
+        *,
+        directory: str,
+        hostname: str,
+        mappings: tuple[IdMapping, ...],
+        files_are_idmapped: bool,
+        volumes: "tuple[VolumeMount, ...]",
+        processors: int,
+    ) -> None:
+        self.container_id = container_id
+        self.directory = directory
+        self.hostname = hostname
+        self.mappings = mappings
+        self.files_are_idmapped = files_are_idmapped
+        self.volumes = volumes
+        self.processors = processors
+
+
+def build(options: "RunOptions", config: "Document", place: Place, user: User) -> Spec:
+    """Return the specification of a container; `config` is docker's Config document (`merged`)."""
+    return Spec(
+        process(options, config, place, user),
+        readonly_root=options.read_only,
+        hostname=place.hostname,
+        mounts=tuple(_mounts(options, place)),
+        namespaces=_namespaces(options, place),
+        uid_mappings=place.mappings,
+        gid_mappings=place.mappings,
+        devices=(),
+        cgroups_path=f"/sampan/{place.container_id}",
+        resources=resources(options, place.processors),
+        masked_paths=() if options.privileged else MASKED_PATHS,
+        readonly_paths=() if options.privileged else READONLY_PATHS,
+        sysctl=_sysctl(options),
+        annotations=dict(options.labels),
+    )
+
+
+def process(options: "RunOptions", config: "Document", place: Place, user: User) -> Process:
+    """Return the container's first process."""
+    return Process(
+        (*(config["Entrypoint"] or ()), *(config["Cmd"] or ())),
+        env=environment(options, config, place, user),
+        cwd=config["WorkingDir"] or "/",
+        uid=user.uid,
+        gid=user.gid,
+        additional_gids=user.gids,
+        capabilities=capabilities(options),
+        rlimits=tuple((f"RLIMIT_{u.name.upper()}", _limit(u.soft), _limit(u.hard)) for u in options.ulimits),
+        no_new_privileges=options.no_new_privileges,
+        oom_score_adj=options.oom_score_adj,
+        terminal=options.tty,
+    )
+
+
+def _limit(value: int) -> int:
+    """Return docker's -1 as the kernel's RLIM_INFINITY."""
+    return (1 << 64) - 1 if value < 0 else value
+
+
+def merged(options: "RunOptions", image: "Document") -> "Document":
+    """Return docker's Config document: an image's `config` with the options over it; raises InvalidArgument without a command."""
+    entrypoint, command = image.get("Entrypoint"), image.get("Cmd")
+    if options.entrypoint is not None:
+        # moby: an entrypoint of one's own takes the image's Cmd away.
+        entrypoint, command = list(options.entrypoint) or None, None
+    if options.command:
+        command = list(options.command)
+    if not (entrypoint or command):
+        raise InvalidArgument(
+            f"the image `{options.image}` has no command of its own",
+            hints=(f"name one: `sampan run {options.image} COMMAND`",),
+        )
+    exposed = dict(image.get("ExposedPorts") or {})
+    exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
+    return {
+        "Hostname": options.hostname,
+        "User": options.user or image.get("User") or "",
+        "Tty": options.tty,
+        "OpenStdin": options.interactive,
+        "StdinOnce": options.interactive and not options.detach,
+        "Env": list(_environment_of(image.get("Env") or (), options.env)),
+        "Cmd": command,
+        "Entrypoint": entrypoint,
+        "Image": options.image,
+        "Volumes": image.get("Volumes") or None,
+        "WorkingDir": options.workdir or image.get("WorkingDir") or "",
+        "Labels": dict(image.get("Labels") or {}) | options.labels,
+        "ExposedPorts": exposed,
+        "StopSignal": options.stop_signal or image.get("StopSignal") or "SIGTERM",
+        "StopTimeout": options.stop_timeout_seconds,
+    }
+
+
+def stop_signal(config: "Document") -> int:
+    """Return the number of the signal that asks the container to end."""
+    return parse_signal(config["StopSignal"])
+
+
+def _environment_of(*lists: "object") -> "list[str]":
+    """Merge lists of KEY=value; a later one wins in an earlier one's place."""
+    result: dict[str, str] = {}
+    for words in lists:
+        if isinstance(words, (list, tuple)):
+            result |= {str(word).partition("=")[0]: str(word).partition("=")[2] for word in words}
+    return [f"{key}={value}" for key, value in result.items()]
+
+
+def environment(options: "RunOptions", config: "Document", place: Place, user: User) -> tuple[str, ...]:
+    """Return the environment: docker's defaults, the image's and the person's, HOME where nobody said."""
+    defaults = [f"PATH={PATH}", f"HOSTNAME={place.hostname}"]
+    if options.tty:
+        defaults.append("TERM=xterm")
+    if config["Labels"].get(WORKERS_LABEL) == "auto":
+        defaults.append(f"WEB_CONCURRENCY={workers(options, place.processors)}")
+    defaults.append(f"HOME={user.home}")
+    return tuple(_environment_of(defaults, config["Env"]))
+
+
+def workers(options: "RunOptions", processors: int) -> int:
+    """Return how many workers a server may have within the limits."""
+    if options.cpu_quota_us is not None:
+        processors = min(processors, max(1, -(-options.cpu_quota_us // CPU_PERIOD_US)))
+    count = 2 * processors + 1
+    if options.memory_bytes is not None:
+        count = min(count, options.memory_bytes // WORKER_BYTES)
+    return max(1, count)
+
+
+def capabilities(options: "RunOptions") -> tuple[str, ...]:
+    """Return the names of what the container's root may do: docker's, `--cap-drop`, then `--cap-add`."""
+    if options.privileged:
+        return every_capability()
+    dropped, added = {_capability(w) for w in options.cap_drop}, {_capability(w) for w in options.cap_add}
+    if "CAP_ALL" in added:
+        return tuple(n for n in capability.NAMES[: capability.last() + 1] if n not in dropped)
+    kept = () if "CAP_ALL" in dropped else tuple(n for n in CAPABILITIES if n not in dropped)
+    return (*kept, *(n for n in capability.NAMES if n in added and n not in kept))
+
+
+def every_capability() -> tuple[str, ...]:
+    """Return the names of all capabilities that this kernel knows."""
+    return capability.NAMES[: capability.last() + 1]
+
+
+def _capability(word: str) -> str:
+    name = "CAP_" + word.upper().removeprefix("CAP_")
+    if name != "CAP_ALL" and name not in capability.NAMES:
+        raise InvalidArgument(f"`{word}` is no capability", hints=("see capabilities(7) for their names",))
+    return name
+
+
+def resources(options: "RunOptions", processors: int) -> Resources:
+    """Return the limits that were asked for; raises InvalidArgument for those that docker refuses."""
+    memory, swap = options.memory_bytes, options.memory_swap_bytes
+    if memory is not None and memory < MEMORY_LEAST_BYTES:
+        raise InvalidArgument("a memory limit must be at least 6 MiB", hints=("try `--memory 64m`",))
+    if swap is not None and memory is None:
+        raise InvalidArgument("`--memory-swap` needs `--memory`", hints=("it is the sum of both",))
+    if swap is not None and memory is not None and -1 != swap < memory:
+        raise InvalidArgument("`--memory-swap` is less than `--memory`", hints=("it is the sum of both",))
+    quota = options.cpu_quota_us
+    if quota is not None and quota > processors * CPU_PERIOD_US:
+        raise InvalidArgument(f"there are only {processors} processors", hints=(f"`--cpus` is 0.01 to {processors}",))
+    pids = options.pids_limit
+    return Resources(
+        memory_bytes=memory,
+        # Not said (or 0): as much swap again as memory, which the cgroup room sets where swap is counted at all.
+        memory_swap_bytes=swap or None,
+        cpu_quota_us=quota,
+        cpu_period_us=CPU_PERIOD_US if quota is not None else None,
+        cpu_shares=options.cpu_shares or None,
+        pids=pids if pids is not None and pids > 0 else None,
+    )
+
+
+def check(options: "RunOptions", machine: str) -> None:
+    """Raise Unsupported or InvalidArgument for what cannot be had, before anything is made."""
+    if options.init:
+        raise Unsupported(
+            "`--init` is not there yet", hints=("images that Sampan builds have an init; for others name one as the entrypoint",)
+        )
+    if options.network not in {"bridge", "default", "none", "host"}:
+        raise Unsupported(
+            f"the network `{options.network}` is not there", hints=("networks: `bridge`, `none` and `host`",)
+        )
+    if options.userns not in {"", "auto", "private", "host"}:
+        raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
+    architecture = options.platform.removeprefix("linux/").partition("/")[0]
+    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    if architecture and architecture not in {ours, machine}:
+        raise Unsupported(f"this machine runs `linux/{ours}`, not `{options.platform}`")
+    if options.ports and options.network in {"host", "none"}:
+        raise InvalidArgument(
+            f"ports cannot be published with `--network {options.network}`", hints=("leave one of both out",)
+        )
+    for word in options.add_host:
+        if not word.partition(":")[2]:
+            raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))
+
+
+def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
+    names = ["mount", "pid", "ipc", "uts", "cgroup"]
+    if place.mappings:
+        names.insert(0, "user")
+    if options.network != "host":
+        names.append("network")
+    return dict.fromkeys(names, "")
+
+
+def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
+    """Return docker's default mounts, the generated files of /etc, then what was asked for, parents before children."""
+    write = ("rw",) if options.privileged else ("ro",)
+    shm = options.shm_size_bytes or SHM_BYTES
+    sysfs = Mount("/sys", "sysfs", "sysfs", (*_STRICT, *write))
+    if options.network == "host" and place.mappings:
+        # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
+        sysfs = Mount("/sys", "bind", "/sys", ("rbind", *_STRICT, *write))
+    mounts = [
+        Mount("/proc", "proc", "proc", _STRICT),
+        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+        Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+        sysfs,
+        Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_STRICT, *write)),
+        Mount("/dev/mqueue", "mqueue", "mqueue", _STRICT),
+        Mount("/dev/shm", "tmpfs", "shm", (*_STRICT, "mode=1777", f"size={shm}")),  # noqa: S108 - in the container
+    ]
+    asked = {volume.destination for volume in place.volumes}
+    idmap = ("idmap",) if place.mappings and place.files_are_idmapped else ()
+    for name in ("resolv.conf", "hostname", "hosts"):
+        if f"/etc/{name}" not in asked:
+            mounts.append(Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", ("rbind", "rprivate", *idmap)))
+    mounts = [mount for mount in mounts if mount.destination not in asked]
+    return mounts + [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+
+
+def _depth(volume: "VolumeMount") -> int:
+    return volume.destination.count("/")
+
+
+def _volume(volume: "VolumeMount", place: Place) -> Mount:
+    access = ("ro",) if volume.read_only else ("rw",)
+    if volume.kind == "tmpfs":
+        words = tuple(word for word in volume.options if word not in {"ro", "rw"})
+        return Mount(volume.destination, "tmpfs", "tmpfs", (*_STRICT, *access, *words))
+    idmap = ("idmap",) if place.mappings and (volume.kind == "bind" or place.files_are_idmapped) else ()
+    words = tuple(word for word in volume.options if word != "nocopy")
+    propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)
+    return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))
+
+
+def _sysctl(options: "RunOptions") -> dict[str, str]:
+    """Return docker's default (a server that is not root may take port 80), then what was asked for."""
+    if options.network == "host":
+        return dict(options.sysctl)
+    return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl
+
+
+def host_devices(nodes: "list[tuple[str, str, int, int, int]]") -> tuple[Device, ...]:
+    """Return the machine's devices for `--privileged`: (path, kind, major, minor, mode) of each."""
+    return tuple(Device(path, kind, major, minor, mode=mode) for path, kind, major, minor, mode in nodes)

@@ -1,0 +1,147 @@
+"""Creating and starting a container: the command's side. Hot path.
+
+Theory of operation of a start, and what a `kill -9` of this command leaves (`sweep` mends all of it):
+
+    1  a monitor is forked or executed                       it reads the end of file and leaves
+    2  one write transaction: dead monitors' ends are        nothing; a directory without a row after 3
+       folded, the row is written
+    3  ... the directory made and locked, range and address  the same: 2 and 3 are one transaction
+       leased; COMMIT
+    4  volumes are filled, the specification is built        a row that is active, its lock free
+    5  the request goes to the monitor with the lock         the monitor goes on without us
+    6  STARTED or ERROR comes back                           the same
+
+The order of what is taken: the container's lock inside the database's write transaction, never the other way round.
+"""
+
+import os
+import time
+
+from sampan.database import connection
+from sampan.engine import fault, frame, launch, preparation, record, state, sweep
+from sampan.engine.attach import Client
+from sampan.engine.record import Container
+from sampan.engine.run_options import RunOptions
+from sampan.errors import Conflict, Internal
+from sampan.storage import trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.database.connection import Database
+    from sampan.settings.configuration import Settings
+
+# A monitor that has told the exit takes its network and cgroup down in some 10 ms; a dying process may hold up the
+# latter.
+_TAKE_DOWN_SECONDS = 10.0
+_POLL_SECONDS = 0.002
+
+
+def create(settings: "Settings", options: RunOptions) -> Container:
+    """Record a new container; see container.create."""
+    with connection.open(settings) as database:
+        image = preparation.find_image(database, settings, options)
+        with database.transaction():
+            sweep.fold(database, settings)
+            sweep.discard_orphans(database, settings)
+            container, lock_fd = _insert(database, settings, options, image, active=False)
+            os.close(lock_fd)
+        trash.empty(settings.root)
+    return container
+
+
+def create_and_start(
+    settings: "Settings", options: RunOptions, monitor: launch.Launch, window: tuple[int, int] | None
+) -> tuple[Container, Client]:
+    """Do what container.run promises, with a monitor that waits; the caller abandons it on an error."""
+    with connection.open(settings) as database:
+        image = preparation.find_image(database, settings, options)
+        with database.transaction():
+            sweep.fold(database, settings)
+            sweep.discard_orphans(database, settings)
+            container, lock_fd = _insert(database, settings, options, image, active=True)
+            leased = preparation.lease(database, settings, container)
+        fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
+        client = _launch(database, settings, container, monitor, lock_fd, leased, window)
+    return container, client
+
+
+def start(
+    settings: "Settings", name: str, monitor: launch.Launch, window: tuple[int, int] | None
+) -> tuple[Container, Client] | None:
+    """Do what container.start promises, with a monitor that waits; the caller abandons it on an error and on None."""
+    with connection.open(settings) as database:
+        container = record.by_name(database, name)
+        lock_fd = _lock_for_start(database, settings, container)
+        if lock_fd is None:
+            return None
+        with database.transaction():
+            record.set_active(database, container.id, active=True)
+            leased = preparation.lease(database, settings, container)
+        fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
+        return container, _launch(database, settings, container, monitor, lock_fd, leased, window)
+
+
+def _insert(
+    database: "Database", settings: "Settings", options: RunOptions, image: preparation.Found, *, active: bool
+) -> tuple[Container, int]:
+    """Write the row, and make and lock the directory; the caller holds a write transaction."""
+    container = preparation.container(database, settings, options, image)
+    record.insert(database, container, active=active)
+    directory = state.directory(settings, container.id)
+    os.makedirs(directory, 0o700)
+    lock_fd = state.take_lock(directory)
+    if lock_fd is None:
+        raise Internal(f"the new directory `{directory}` is locked")
+    fault.reach(fault.COMMAND_DIRECTORY, fault.chosen(settings))
+    return container, lock_fd
+
+
+def _lock_for_start(database: "Database", settings: "Settings", container: Container) -> int | None:
+    """Return the lock, with all that was before folded; None where the container runs. Waits for a monitor that is going."""
+    directory = state.directory(settings, container.id)
+    deadline = time.monotonic() + _TAKE_DOWN_SECONDS
+    while True:
+        with database.transaction():
+            sweep.fold(database, settings)
+            lock_fd = state.take_lock(directory)
+        if lock_fd is not None:
+            return lock_fd
+        if state.read(directory).status == state.RUNNING:
+            return None
+        if time.monotonic() > deadline:
+            raise Conflict(f"the container `{container.name}` is being started or taken down by another process")
+        time.sleep(_POLL_SECONDS)
+
+
+def _launch(
+    database: "Database",
+    settings: "Settings",
+    container: Container,
+    monitor: launch.Launch,
+    lock_fd: int,
+    leased: "preparation.Leased",
+    window: tuple[int, int] | None,
+) -> Client:
+    """Give the monitor its request and wait for its answer; a start that failed is folded before the error is raised."""
+    try:
+        request = preparation.request(database, settings, container, leased, window)
+    except BaseException:
+        os.close(lock_fd)
+        sweep.refresh(database, settings)
+        raise
+    client = monitor.send(request, lock_fd)
+    fault.reach(fault.COMMAND_REQUESTED, fault.chosen(settings))
+    # What `fold` threw away; now, for the monitor is at work meanwhile.
+    trash.empty(settings.root)
+    try:
+        answer = client.receive()
+        if answer is None:
+            raise Internal("the container's monitor ended before the container was started")
+        if answer[0] == frame.ERROR:
+            raise frame.parse_error(answer[1])
+    except BaseException:
+        client.close()
+        sweep.refresh(database, settings)
+        raise
+    fault.reach(fault.COMMAND_STARTED, fault.chosen(settings))
+    return client

@@ -1,0 +1,214 @@
+"""What a monitor tells of its container: one versioned file, replaced atomically, and the lock that says it lives.
+
+    containers/ID/lock         locked by the command that starts the container, then by its monitor for as long as that lives
+    containers/ID/state.json   written by the monitor alone; read by every command
+    SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
+
+States: `created` (no file, or a start that failed), `running`, `exited`. A file that says `running` is believed only
+while the lock is held: `alive` decides, never the file (`sweep` mends it).
+
+The lock is an open file description's (F_OFD_SETLK of fcntl(2)): it goes with the descriptor through fork and
+SCM_RIGHTS as flock's does, but whether it is held can be asked without taking it, so asking never disturbs a starter.
+Hot path.
+"""
+
+import errno
+import fcntl
+import os
+import struct
+import time
+
+from sampan.document import Malformed, parse, render
+from sampan.errors import Corrupt, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.settings.configuration import Settings
+
+VERSION = 1
+CREATED, RUNNING, EXITED = "created", "running", "exited"
+NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
+STATE_BYTES = 256 * 1024
+# struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
+# locks).
+_FLOCK = struct.Struct("hh4xqqi4x")
+
+
+class State:
+    """What the state file says. Times are RFC 3339; `pid` and `start_time` name one process of one boot."""
+
+    __slots__ = (
+        "boot_id",
+        "cgroup",
+        "clean",
+        "error",
+        "exit_code",
+        "finished_at",
+        "mappings",
+        "monitor_pid",
+        "network",
+        "oom_killed",
+        "pid",
+        "process",
+        "seccomp",
+        "start_time",
+        "started_at",
+        "status",
+    )
+
+    def __init__(
+        self,
+        status: str = CREATED,
+        *,
+        pid: int = 0,
+        start_time: int = 0,
+        boot_id: str = "",
+        monitor_pid: int = 0,
+        exit_code: int = 0,
+        oom_killed: bool = False,
+        error: str = "",
+        started_at: str = NEVER,
+        finished_at: str = NEVER,
+        cgroup: "Document | None" = None,
+        clean: bool = True,
+        network: "Document | None" = None,
+        process: "Document | None" = None,
+        mappings: "list[Document] | None" = None,
+        seccomp: str = "",
+    ) -> None:
+        self.status = status
+        self.pid = pid
+        self.start_time = start_time
+        self.boot_id = boot_id
+        self.monitor_pid = monitor_pid
+        self.exit_code = exit_code
+        self.oom_killed = oom_killed
+        self.error = error
+        self.started_at = started_at
+        self.finished_at = finished_at
+        # How to find the container's cgroup again (runtime.cgroup); None where it never had one.
+        self.cgroup = cgroup
+        # False while something of the container may stand in the kernel: cgroup, veth, firewall elements.
+        self.clean = clean
+        # What `inspect` shows (connection.Connection.document).
+        self.network = network or {}
+        # What `exec` builds on: runtime-spec's process, the id mappings, and the choice of a seccomp filter.
+        self.process = process
+        self.mappings = mappings or []
+        self.seccomp = seccomp
+
+    def document(self) -> "Document":
+        """Return what `read` reads."""
+        return {"version": VERSION} | {name: getattr(self, name) for name in self.__slots__}
+
+
+def directory(settings: "Settings", container_id: str) -> str:
+    """Return containers/ID."""
+    return f"{settings.root}/containers/{container_id}"
+
+
+def run_directory(settings: "Settings", container_id: str) -> str:
+    """Return SAMPAN_RUN/ID."""
+    return f"{settings.run}/{container_id}"
+
+
+def socket_path(settings: "Settings", container_id: str) -> str:
+    """Return where the container's monitor listens."""
+    return f"{settings.run}/{container_id}/attach.sock"
+
+
+def read(directory: str) -> State:
+    """Return the state of the container in `directory`; `created` where no monitor has written yet."""
+    path = f"{directory}/state.json"
+    try:
+        with open(path, "rb") as file:
+            content = file.read(STATE_BYTES)
+    except FileNotFoundError:
+        return State()
+    try:
+        document = parse(content.decode())
+        version = document.pop("version")
+        if version > VERSION:
+            raise Unsupported(f"`{path}` was written by a newer Sampan", hints=("upgrade with `pip install --upgrade sampan`",))
+        return State(**document)
+    except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise Corrupt(f"`{path}` is not a container's state") from error
+
+
+def write(directory: str, state: State, *, durable: bool = True) -> None:
+    """Replace the state file atomically; `durable` waits for the disk, so that even a power cut keeps it."""
+    write_file(f"{directory}/state.json", render(state.document()).encode(), durable=durable)
+
+
+def write_file(path: str, content: bytes, *, durable: bool, mode: int = 0o600) -> None:
+    """Replace the file at `path` atomically. One writer at a time: the temporary file has a fixed name."""
+    temporary = f"{path}.new"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(fd, view) :]
+        if durable:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+    if durable:
+        sync_directory(os.path.dirname(path))
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in the directory `path` outlive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def alive(directory: str) -> bool:
+    """Tell whether somebody holds the lock: a monitor, or a command that is just starting one."""
+    try:
+        fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    finally:
+        os.close(fd)
+    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+
+def take_lock(directory: str) -> int | None:
+    """Return a descriptor that holds the lock; None where somebody else does. It goes with the last copy of it."""
+    fd = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in (errno.EAGAIN, errno.EACCES):
+            raise
+        return None
+    return fd
+
+
+def timestamp(nanoseconds: int) -> str:
+    """Return nanoseconds since the epoch as RFC 3339 in UTC, docker's `2026-11-24T10:42:00.123456789Z`."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    moment = time.gmtime(seconds)
+    date = f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}"
+    return f"{date}T{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}.{rest:09}Z"
+
+
+def start_time(pid: int) -> int:
+    """Return when the process `pid` began, in clock ticks since boot; raises FileNotFoundError, ProcessLookupError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # proc_pid_stat(5): the command name, in parentheses, may hold anything; field 22 counts from its end.
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def boot_id() -> str:
+    """Return what tells this boot from every other."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()

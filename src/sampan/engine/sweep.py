@@ -1,0 +1,112 @@
+"""What dead monitors left: every command that shows or changes containers folds their ends into the database first.
+
+Theory. A container is `active` in the database from the transaction that hands out its address and range until a
+command has recorded its end. For each active one the lock decides:
+
+    lock     state file            meaning                                  what is done, in one write transaction
+    ----     -------------------   --------------------------------------   --------------------------------------------------
+    held     created, running      it is being started, or runs             nothing
+    held     exited, --rm          its monitor is taking it down            the name is given up; the rest comes later
+    free     exited, clean         it ended, all is taken down              address and range are free; with --rm it is removed
+    free     exited, not clean     its monitor was killed in teardown       the kernel's objects are removed first
+    free     running               its monitor was killed, it died with it  the same; state: exited, 137, "its monitor died"
+    free     created or none       the command or the monitor was killed    the same; state stays created; with --rm it is removed
+                                   before the command was executed
+
+Directories without a row belong to commands that were killed before their commit. INVARIANT: directories are made,
+locked and thrown away inside a write transaction, so none of them is a living command's. Hot path: with nothing to do
+it is one query and one look at a lock for each running container.
+"""
+
+import os
+import time
+
+from sampan.engine import connection as links
+from sampan.engine import record, state
+from sampan.storage import trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.database.connection import Database
+    from sampan.engine.record import Container
+    from sampan.settings.configuration import Settings
+
+MONITOR_DIED = "its monitor died"
+_KILLED = 137
+
+
+def refresh(database: "Database", settings: "Settings") -> None:
+    """Fold what there is to fold; takes a write transaction only if there is something."""
+    if any(_is_due(container, settings) for container in record.active(database)):
+        with database.transaction():
+            fold(database, settings)
+        trash.empty(settings.root)
+
+
+def fold(database: "Database", settings: "Settings") -> None:
+    """Do what the table says for every active container; the caller holds a write transaction."""
+    for container in record.active(database):
+        if _is_due(container, settings):
+            _fold_one(database, settings, container)
+
+
+def discard_orphans(database: "Database", settings: "Settings") -> None:
+    """Throw away directories that no row names; the caller holds a write transaction, and empties the trash after."""
+    directory = f"{settings.root}/containers"
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    (count,) = database.row("SELECT count(*) FROM containers") or (0,)
+    if len(names) <= count:
+        return
+    known = {row[0] for row in database.execute("SELECT id FROM containers")}
+    for name in names:
+        if name not in known and not state.alive(f"{directory}/{name}"):
+            trash.discard(settings.root, f"{directory}/{name}")
+
+
+def discard(database: "Database", settings: "Settings", container: "Container", *, volumes: bool) -> None:
+    """Delete the row and throw the directory away; `volumes` takes anonymous volumes with it.
+
+    The caller holds a write transaction, and empties the trash after it.
+    """
+    record.delete(database, container.id)
+    if volumes:
+        for name in container.anonymous:
+            database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            trash.discard(settings.root, f"{settings.root}/volumes/{name}")
+    trash.discard(settings.root, state.directory(settings, container.id))
+
+
+def _is_due(container: "Container", settings: "Settings") -> bool:
+    directory = state.directory(settings, container.id)
+    if not state.alive(directory):
+        return True
+    is_going = container.options.auto_remove and container.name != container.id
+    return is_going and state.read(directory).status == state.EXITED
+
+
+def _fold_one(database: "Database", settings: "Settings", container: "Container") -> None:
+    directory = state.directory(settings, container.id)
+    if state.alive(directory):
+        record.give_up_name(database, container.id)
+        return
+    told = state.read(directory)
+    if not told.clean:
+        links.sweep(database, container.id, told)
+        _mend(directory, told)
+    record.set_active(database, container.id, active=False)
+    if container.options.auto_remove:
+        discard(database, settings, container, volumes=True)
+
+
+def _mend(directory: str, told: state.State) -> None:
+    """Write the end that the monitor could not."""
+    if told.status == state.RUNNING:
+        told.status = state.EXITED
+        told.exit_code = _KILLED
+        told.error = MONITOR_DIED
+        told.finished_at = state.timestamp(time.time_ns())
+    told.clean = True
+    state.write(directory, told)

@@ -1,0 +1,71 @@
+"""Taking down what a start put up: network, cgroup, socket, and with `--rm` the files. The monitor's last acts. Hot path."""
+
+import os
+
+from sampan.engine import connection as links
+from sampan.engine import fault
+from sampan.runtime import cgroup
+from sampan.storage import trash
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.document import Document
+
+# What is left of a container that removes itself: the tombstone that the next command's sweep reads.
+TOMBSTONE = ("state.json", "lock")
+
+
+def release(document: "Document") -> None:
+    """Let the published ports go, so that who sees the exit may publish them again. Idempotent."""
+    network = document["network"]
+    if not network.get("is_released"):
+        network["is_released"] = True
+        links.release(network)
+
+
+def all(document: "Document", reach: "Callable[[str], None]") -> bool:
+    """Do it all; tell whether nothing is left. What cannot be removed stays for `sweep`, as after a crash."""
+    done = [
+        _attempt(lambda: release(document)),
+        _attempt(lambda: links.disconnect(document["network"])),
+        _attempt(lambda: _remove_cgroup(document)),
+    ]
+    reach(fault.MONITOR_TORN_DOWN)
+    done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
+    if document["auto_remove"]:
+        done.append(_attempt(lambda: _remove_files(document["root"], document["directory"])))
+    return False not in done
+
+
+def remove_run_directory(path: str) -> None:
+    """Remove SAMPAN_RUN/ID. Idempotent."""
+    try:
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+
+
+def _attempt(step: "Callable[[], None]") -> bool:
+    try:
+        step()
+    except Exception:  # noqa: BLE001 - one that fails must not keep the others from their turn
+        return False
+    return True
+
+
+def _remove_cgroup(document: "Document") -> None:
+    if document["state"]["cgroup"] is None:
+        return
+    # A process that was exec'd into the container died with the first one, whose pid namespace it was in.
+    cgroup.parse(document["state"]["cgroup"]).remove()
+
+
+def _remove_files(root: str, directory: str) -> None:
+    for name in os.listdir(directory):
+        if name not in TOMBSTONE:
+            trash.discard(root, f"{directory}/{name}")
+    trash.empty(root)

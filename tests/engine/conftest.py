@@ -1,0 +1,70 @@
+"""A busybox image in this test's own store, the real command, and what a store holds when nobody uses it any more."""
+
+import glob
+import json
+import os
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from sampan.settings.configuration import Settings
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def busybox(sampan: Command, busybox_tar: str) -> str:
+    """Import busybox and return the image's name."""
+    sampan("import", busybox_tar, "busybox", check=True)
+    return "busybox"
+
+
+class Store:
+    """What one SAMPAN_ROOT and SAMPAN_RUN hold."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.root
+        self.run = settings.run
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """Return the rows of a query."""
+        with sqlite3.connect(f"{self.root}/sampan.db") as database:
+            return list(database.execute(query))
+
+    def containers(self) -> list[str]:
+        """Return the ids that have a directory."""
+        return sorted(os.path.basename(path) for path in glob.glob(f"{self.root}/containers/*"))
+
+    def state(self, id: str) -> dict[str, object]:
+        """Return a container's state file."""
+        with open(f"{self.root}/containers/{id}/state.json", encoding="utf-8") as file:
+            state: dict[str, object] = json.load(file)
+        return state
+
+    def monitor(self, id: str) -> int:
+        """Return the pid of a container's monitor."""
+        return int(str(self.state(id)["monitor_pid"]))
+
+    def leftovers(self) -> list[str]:
+        """Name what containers that are all gone have left in the store, after a monitor's last milliseconds."""
+        deadline = time.monotonic() + 3
+        while (found := self._leftovers()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return found
+
+    def _leftovers(self) -> list[str]:
+        found = [f"directory {id}" for id in self.containers()]
+        found += [f"run {path}" for path in os.listdir(self.run) if path != "features.json"]
+        for table in ("containers", "ranges", "addresses", "leases", "volumes"):
+            found += [f"{table} {row}" for row in self.rows(f"SELECT * FROM {table}")]
+        found += [f"trash {path}" for path in glob.glob(f"{self.root}/trash/*")]
+        return found
+
+
+@pytest.fixture
+def store(settings: Settings) -> Store:
+    """Return the store of this test."""
+    return Store(settings)
