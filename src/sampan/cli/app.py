@@ -1,0 +1,158 @@
+"""The front door: find the command, run it, turn what goes wrong into words and an exit status. Hot.
+
+Statuses are docker's: the container's own for run, exec, start --attach and wait; 125 where Sampan failed before a
+command of run or create could begin, and for a wrong flag; 126 and 127 where the container's command cannot be invoked
+or does not exist; 130 after Ctrl-C; 141 where the reader of our output left; 1 for all else.
+"""
+
+import errno
+import os
+import sys
+
+from sampan.cli import catalog, flags
+from sampan.cli.render import OutputGone, Printer
+from sampan.errors import Exhausted, Internal, InvalidArgument, NotFound, SampanError, Unsupported
+from sampan.settings import configuration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sampan.cli.flags import Command
+    from sampan.settings.configuration import Settings
+
+INTERRUPTED = 128 + 2
+READER_LEFT = 128 + 13
+_GLOBAL = ("-D", "--debug")
+
+
+def main(words: "Sequence[str] | None" = None) -> int:
+    """Run one command line and return the exit status; never raises."""
+    words = list(sys.argv[1:] if words is None else words)
+    debug = False
+    while words and words[0] in _GLOBAL:
+        debug = True
+        del words[0]
+    printer = Printer({})
+    try:
+        settings = configuration.load()
+        printer = Printer(settings.environment, debug=debug)
+        return _dispatch(words, settings, printer)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OutputGone:
+        return READER_LEFT
+    except Exception as error:  # noqa: BLE001  the process boundary: a person gets one clear error, never a traceback
+        return _tell(error, printer)
+
+
+def load(name: str) -> "Command":
+    """Return a command of the catalog."""
+    family = catalog.FAMILIES[name]
+    # __import__, since `import importlib` costs more than the module that it would bring.
+    module = __import__(f"sampan.cli.{family}", fromlist=["COMMANDS"])
+    commands: tuple[Command, ...] = module.COMMANDS
+    return next(command for command in commands if command.name == name)
+
+
+def from_system(error: OSError) -> SampanError:
+    """Turn a system call's error that no room explained into one that says what a person can do about it."""
+    told: SampanError
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            told = Exhausted("there is no space left", hints=("`sampan rm` and `sampan rmi` give space back",))
+        case errno.EMFILE | errno.ENFILE:
+            told = Exhausted("too many files are open", hints=("raise the limit with `ulimit -n 65536`",))
+        case errno.ENOMEM:
+            told = Exhausted("there is no memory left")
+        case errno.EROFS:
+            told = Unsupported("the file system is read-only", hints=("`SAMPAN_ROOT=/other/path` moves the store",))
+        case errno.EACCES | errno.EPERM:
+            told = Unsupported("permission denied", hints=_permission_hints())
+        case _:
+            told = SampanError("the system refused")
+    told.__cause__ = error
+    return told
+
+
+def _dispatch(words: list[str], settings: "Settings", printer: Printer) -> int:
+    """Find the command that `words` begin with, parse the rest, and do it."""
+    if not words or words[0] in {"help", "-h", "--help"}:
+        from sampan.cli import help as texts
+
+        return texts.show(words[1:], printer)
+    if words[0] in {"-v", "--version"}:
+        words = ["version", "--format=short"]
+    name, rest = find(words)
+    if not name:
+        from sampan.cli import help as texts
+
+        return texts.show(words, printer)
+    command = load(name)
+    parsed = flags.parse(command, rest)
+    if parsed.help:
+        from sampan.cli import help as texts
+
+        return texts.show([name], printer)
+    try:
+        return command.execute(parsed, settings, printer)
+    except OutputGone:
+        raise
+    except Exception as error:  # noqa: BLE001  as in main; here the command says what its failures are worth
+        status = _tell(error, printer)
+        return command.failure_status if status == 1 else status
+
+
+def _tell(error: Exception, printer: Printer) -> int:
+    """Print the one error that explains a failure, and return its exit status."""
+    told = (
+        error
+        if isinstance(error, SampanError)
+        else from_system(error)
+        if isinstance(error, OSError)
+        else _broken(error)
+    )
+    printer.error(told)
+    return told.exit_status
+
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """Return the command's name and what follows it; the name is `""` for a management word alone."""
+    first = words[0]
+    if first in catalog.FAMILIES:
+        return first, words[1:]
+    if first.startswith("-"):
+        known = ["--debug", "--help", "--version"]
+        near = flags.suggest(first, known)
+        hints = (f"did you mean `{near}`?",) if near else ()
+        raise flags.UsageError(f"unknown flag: `{first}`", hints=(*hints, "`sampan help` shows what there is"))
+    if first not in catalog.GROUPS:
+        raise _unknown(first, "", [*catalog.FAMILIES, *catalog.GROUPS])
+    group = catalog.GROUPS[first]
+    if len(words) == 1 or words[1] in {"-h", "--help"}:
+        return "", []
+    if words[1] not in group:
+        raise _unknown(words[1], f"{first} ", list(group))
+    return group[words[1]], words[2:]
+
+
+def _unknown(word: str, group: str, known: list[str]) -> SampanError:
+    """Explain a command that is not in the catalog."""
+    if not group and os.path.isdir(word):
+        return InvalidArgument(f"unknown command: `{word}`", hints=(f"`sampan run ./{word}` runs the project there",))
+    near = flags.suggest(word, known)
+    hints = (f"did you mean `sampan {group}{near}`?",) if near else ()
+    listing = f"`sampan {group.strip() or 'help'}` lists the commands"
+    return NotFound(f"unknown command: `{group}{word}`", hints=(*hints, listing))
+
+
+def _permission_hints() -> tuple[str, ...]:
+    """Say whose the files probably are."""
+    return () if os.geteuid() == 0 else ("the state of another user is not yours: see `sampan version`",)
+
+
+def _broken(error: Exception) -> Internal:
+    """Wrap a failure that nobody foresaw."""
+    told = Internal("Sampan itself failed", hints=("please report it with the output of `sampan --debug …`",))
+    told.__cause__ = error
+    return told

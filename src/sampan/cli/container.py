@@ -1,0 +1,208 @@
+"""`sampan start`, `stop`, `restart`, `kill`, `wait`, `rm` and `attach`: a container's life after its creation. Hot.
+
+A command that takes several names goes on after an error and ends with status 1, as docker's does.
+"""
+
+from sampan.cli import terminal
+from sampan.cli.flags import Command, Flag, Parsed
+from sampan.engine import container
+from sampan.errors import InvalidArgument, SampanError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.cli.render import Printer
+    from sampan.engine.attach import Client
+    from sampan.settings.configuration import Settings
+
+_TIME = Flag("timeout", "int", "seconds until it is killed (default: the container's, 10)", short="t")
+_TIME_OLD = Flag("time", "int", "the same as --timeout")
+
+
+def each(names: list[str], printer: "Printer", act: "Callable[[str], str]") -> int:
+    """Do `act` to each name and print what it returns; go on after an error."""
+    status = 0
+    for name in names:
+        try:
+            printer.out(act(name))
+        except SampanError as error:
+            printer.error(error)
+            status = 1
+    return status
+
+
+def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Start containers; with --attach stay with the one."""
+    if parsed.is_set("attach") or parsed.is_set("interactive"):
+        return _start_attached(parsed, settings)
+
+    def act(name: str) -> str:
+        started = container.start(settings, name)
+        if started is not None:
+            started.client.close()
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Stop containers."""
+    seconds = _seconds(parsed)
+
+    def act(name: str) -> str:
+        container.stop(settings, name, seconds)
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Stop and start containers."""
+    seconds = _seconds(parsed)
+
+    def act(name: str) -> str:
+        container.restart(settings, name, seconds)
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+def kill(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Send a signal to containers."""
+
+    def act(name: str) -> str:
+        container.kill(settings, name, parsed.text("signal", "KILL"))
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+def wait(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Wait for containers and print their statuses."""
+    return each(parsed.arguments, printer, lambda name: str(container.wait(settings, name)))
+
+
+def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Remove containers."""
+    force, volumes = parsed.is_set("force"), parsed.is_set("volumes")
+
+    def act(name: str) -> str:
+        container.remove(settings, name, force=force, volumes=volumes)
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+def attach(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
+    """Stay with a running container until it ends; return its status."""
+    name = parsed.arguments[0]
+    return _relay(parsed, settings, name, container.attach(settings, name), stdin=not parsed.is_set("no-stdin"))
+
+
+def _start_attached(parsed: Parsed, settings: "Settings") -> int:
+    """Start one container and stay with it."""
+    if len(parsed.arguments) != 1:
+        raise InvalidArgument("`--attach` takes one container", hints=("start the others without it",))
+    name = parsed.arguments[0]
+    started = container.start(settings, name, window=terminal.window())
+    client = container.attach(settings, name) if started is None else started.client
+    return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"))
+
+
+def _relay(parsed: Parsed, settings: "Settings", name: str, client: "Client", *, stdin: bool) -> int:
+    """Copy between the terminal and the container, as it was created."""
+    from sampan.engine import inspection
+
+    config = inspection.inspect(settings, name)["Config"]
+    proxy = parsed.values.get("sig-proxy") is not False
+    with client:
+        return terminal.relay(
+            client, parsed, stdin=stdin and config["OpenStdin"], tty=bool(config["Tty"]), signal_proxy=proxy
+        )
+
+
+def _seconds(parsed: Parsed) -> int | None:
+    seconds = parsed.number("timeout")
+    return parsed.number("time") if seconds is None else seconds
+
+
+_SEVERAL = "CONTAINER [CONTAINER...]"
+_KEYS = Flag("detach-keys", "string", "keys that leave the container running (`ctrl-p,ctrl-q`)")
+_PROXY = Flag("sig-proxy", "bool", "pass signals on to the container (on unless `=false`)")
+COMMANDS = (
+    Command(
+        "attach",
+        "[OPTIONS] CONTAINER",
+        "Stay with a running container: its output, its input, its end",
+        execute=attach,
+        flags=(_KEYS, Flag("no-stdin", "bool", "send no input"), _PROXY),
+        minimum=1,
+        maximum=1,
+        examples=("sampan attach web",),
+    ),
+    Command(
+        "start",
+        f"[OPTIONS] {_SEVERAL}",
+        "Start containers that are stopped or new",
+        execute=start,
+        flags=(
+            Flag("attach", "bool", "stay with it and return its status", short="a"),
+            _KEYS,
+            Flag("interactive", "bool", "send input too", short="i"),
+            _PROXY,
+        ),
+        minimum=1,
+        examples=("sampan start web", "sampan start -ai shell"),
+    ),
+    Command(
+        "stop",
+        f"[OPTIONS] {_SEVERAL}",
+        "Ask containers to end, and kill them after a time-out",
+        execute=stop,
+        flags=(_TIME, _TIME_OLD),
+        minimum=1,
+        later="signal s",
+        examples=("sampan stop web", "sampan stop -t 2 web db"),
+    ),
+    Command(
+        "restart",
+        f"[OPTIONS] {_SEVERAL}",
+        "Stop containers and start them again",
+        execute=restart,
+        flags=(_TIME, _TIME_OLD),
+        minimum=1,
+        later="signal s",
+        examples=("sampan restart web",),
+    ),
+    Command(
+        "kill",
+        f"[OPTIONS] {_SEVERAL}",
+        "Send a signal to containers, SIGKILL unless another is named",
+        execute=kill,
+        flags=(Flag("signal", "string", "name or number of the signal", short="s"),),
+        minimum=1,
+        examples=("sampan kill web", "sampan kill -s HUP web"),
+    ),
+    Command(
+        "wait",
+        _SEVERAL,
+        "Wait until containers end and print their exit statuses",
+        execute=wait,
+        minimum=1,
+        examples=("sampan wait web",),
+    ),
+    Command(
+        "rm",
+        f"[OPTIONS] {_SEVERAL}",
+        "Remove containers",
+        execute=remove,
+        flags=(
+            Flag("force", "bool", "kill it first where it runs", short="f"),
+            Flag("volumes", "bool", "remove its anonymous volumes too", short="v"),
+        ),
+        minimum=1,
+        later="link l",
+        examples=("sampan rm web", "sampan rm -fv web db"),
+    ),
+)

@@ -1,0 +1,77 @@
+"""`sampan inspect`: everything about containers and images, as docker's JSON."""
+
+from sampan.cli import format as formats
+from sampan.cli.flags import Command, Flag, Parsed
+from sampan.errors import InvalidArgument, NotFound, SampanError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.document import Document
+    from sampan.settings.configuration import Settings
+
+KINDS = ("container", "image")
+
+
+def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Print an array of what was found; go on after an error."""
+    form = formats.choose(parsed)
+    kind = parsed.text("type")
+    if kind and kind not in KINDS:
+        raise InvalidArgument(f"unknown type: `{kind}`", hints=(f"types: {', '.join(KINDS)}",))
+    found, status = [], 0
+    for name in parsed.arguments:
+        try:
+            found.append(_find(settings, name, kind))
+        except SampanError as error:
+            printer.error(error)
+            status = 1
+    if form == formats.JSON:
+        # docker: --format json prints one object a line, without it an indented array.
+        for document in found:
+            printer.json(document)
+    else:
+        import json
+
+        printer.out(json.dumps(found, indent=4, ensure_ascii=False))
+    return status
+
+
+def _find(settings: "Settings", name: str, kind: str) -> "Document":
+    """Return the container, else the image, of that name."""
+    if kind != "image":
+        from sampan.engine import inspection
+
+        try:
+            return inspection.inspect(settings, name)
+        except NotFound:
+            if kind == "container":
+                raise
+    from sampan.cli import image
+
+    try:
+        return image.inspect(settings, name)
+    except NotFound as error:
+        if kind == "image":
+            raise
+        raise NotFound(
+            f"there is no container or image `{name}`",
+            hints=("`sampan ps -a` lists containers, `sampan images` images",),
+        ) from error.__cause__
+
+
+COMMANDS = (
+    Command(
+        "inspect",
+        "[OPTIONS] NAME|ID [NAME|ID...]",
+        "Show everything about containers or images, as JSON",
+        execute=inspect,
+        flags=(
+            Flag("format", "string", "`json` prints one object a line", short="f"),
+            Flag("type", "string", "look only among `container` or `image`"),
+        ),
+        minimum=1,
+        later="size s",
+        examples=("sampan inspect web", "sampan inspect --type image --format json hello"),
+    ),
+)

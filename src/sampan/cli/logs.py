@@ -1,0 +1,61 @@
+"""`sampan logs`: what a container wrote, each stream to its own. Hot."""
+
+import time
+
+from sampan.cli import render
+from sampan.cli.flags import Command, Flag, Parsed
+from sampan.engine import logs as engine_logs
+from sampan.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.settings.configuration import Settings
+
+
+def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
+    """Copy the stored output, and with --follow what comes."""
+    stamped = parsed.is_set("timestamps")
+    lines = engine_logs.read(
+        settings,
+        parsed.arguments[0],
+        follow=parsed.is_set("follow"),
+        tail=parsed.convert("tail", _tail),
+        since=parsed.text("since"),
+        until=parsed.text("until"),
+        now=time.clock_gettime(time.CLOCK_REALTIME),
+    )
+    for line in lines:
+        data = f"{line.time} ".encode() + line.data if stamped else line.data
+        render.write(2 if line.stream == "stderr" else 1, data)
+    return 0
+
+
+def _tail(text: str) -> int | None:
+    """Read `all` or a number of lines; docker takes a negative one for all."""
+    if text == "all":
+        return None
+    if not text.lstrip("-").isdecimal():
+        raise InvalidArgument(f"`{text}` is not a number of lines", hints=("write a number or `all`",))
+    return int(text) if int(text) >= 0 else None
+
+
+COMMANDS = (
+    Command(
+        "logs",
+        "[OPTIONS] CONTAINER",
+        "Show what a container wrote",
+        execute=logs,
+        flags=(
+            Flag("follow", "bool", "go on until it ends", short="f"),
+            Flag("since", "string", "only what came after a time (`2026-01-02T13:00:00Z`) or in the last `10m`"),
+            Flag("tail", "string", "only the last N lines, or `all`", short="n"),
+            Flag("timestamps", "bool", "put the time before each line", short="t"),
+            Flag("until", "string", "only what came before a time or until `10m` ago"),
+        ),
+        minimum=1,
+        maximum=1,
+        later="details",
+        examples=("sampan logs -f web", "sampan logs --tail 20 -t web"),
+    ),
+)

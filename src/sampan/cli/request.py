@@ -1,0 +1,178 @@
+"""The flags of `sampan run` and `sampan create`, and what they ask for as `RunOptions`. Hot."""
+
+from sampan.cli.flags import Flag, Parsed
+from sampan.engine import run_options
+from sampan.engine.run_options import RunOptions
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.network import ports
+from sampan.units import parse_cpus, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.network.endpoint import PortMapping
+    from sampan.settings.configuration import Settings
+
+CREATE_FLAGS = (
+    Flag("add-host", "list", "add a line to /etc/hosts (`name:address`)"),
+    Flag("attach", "list", "attach to stdin, stdout or stderr", short="a"),
+    Flag("cap-add", "list", "add a Linux capability"),
+    Flag("cap-drop", "list", "drop a Linux capability"),
+    Flag("cidfile", "string", "write the container's id to a file"),
+    Flag("cpu-period", "int", "length of a CPU scheduling period in microseconds"),
+    Flag("cpu-quota", "int", "CPU time in each period in microseconds"),
+    Flag("cpu-shares", "int", "weight among those who want the CPU (1024 is usual)", short="c"),
+    Flag("cpus", "decimal", "number of CPUs, as in `0.5`"),
+    Flag("dns", "list", "address of a DNS server"),
+    Flag("dns-search", "list", "domain to search for short names"),
+    Flag("entrypoint", "string", "replace the image's ENTRYPOINT; empty clears it"),
+    Flag("env", "list", "set an environment variable; a bare name takes the caller's value", short="e"),
+    Flag("env-file", "list", "read environment variables from a file"),
+    Flag("group-add", "list", "add a supplementary group"),
+    Flag("hostname", "string", "name of the host inside", short="h"),
+    Flag("init", "bool", "run an init that reaps children and passes signals on"),
+    Flag("interactive", "bool", "keep stdin open", short="i"),
+    Flag("label", "list", "set a label (`key=value`)", short="l"),
+    Flag("log-driver", "string", "where output goes; there is `json-file`"),
+    Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
+    Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
+    Flag("mount", "mount", "attach a file system (`type=bind,source=/host,target=/in,readonly`)"),
+    Flag("name", "string", "name the container"),
+    Flag("network", "network", "`bridge`, `none` or `host`"),
+    Flag("net", "network", "the same as --network"),
+    Flag("no-healthcheck", "bool", "disable the image's health check"),
+    Flag("oom-score-adj", "int", "how gladly the kernel kills it when memory is short (-1000 to 1000)"),
+    Flag("pids-limit", "int", "limit of processes and threads; -1 is none"),
+    Flag("platform", "string", "the platform that the image must be for, as in `linux/arm64`"),
+    Flag("privileged", "bool", "all capabilities, no filters, no user namespace"),
+    Flag("publish", "list", "publish a port (`8000:5000`, `127.0.0.1:8000:5000/tcp`)", short="p"),
+    Flag("publish-all", "bool", "publish every port that the image exposes", short="P"),
+    Flag("pull", "string", "`missing` or `never`; there are no registries yet"),
+    Flag("quiet", "bool", "print no progress", short="q"),
+    Flag("read-only", "bool", "make the root file system read-only"),
+    Flag("restart", "string", "restart policy; there is `no`"),
+    Flag("rm", "bool", "remove the container when it ends"),
+    Flag("runtime", "string", "`sampan`, `runc` or the path of an OCI runtime"),
+    Flag("security-opt", "list", "`seccomp=FILE`, `seccomp=unconfined`, `no-new-privileges`"),
+    Flag("shm-size", "bytes", "size of /dev/shm"),
+    Flag("stop-signal", "string", "the signal that asks it to end"),
+    Flag("stop-timeout", "int", "seconds before it is killed"),
+    Flag("sysctl", "map", "set a kernel parameter of its namespaces (`net.core.somaxconn=1024`)"),
+    Flag("tmpfs", "list", "mount an empty tmpfs (`/run:size=64m`)"),
+    Flag("tty", "bool", "give it a terminal", short="t"),
+    Flag("ulimit", "ulimit", "set a resource limit (`nofile=1024:2048`)"),
+    Flag("user", "string", "user name or id, and group (`name`, `1000:1000`)", short="u"),
+    Flag("userns", "string", "`host` switches the user namespace off"),
+    Flag("volume", "list", "bind a directory or attach a volume (`/host:/in:ro`, `name:/in`)", short="v"),
+    Flag("workdir", "string", "working directory inside", short="w"),
+)
+RUN_FLAGS = (
+    *CREATE_FLAGS,
+    Flag("detach", "bool", "run in the background and print the id", short="d"),
+    Flag("detach-keys", "string", "keys that leave the container running (`ctrl-p,ctrl-q`)"),
+    Flag("no-cache", "bool", "with a PATH: build everything again"),
+    Flag("sig-proxy", "bool", "pass signals on to the container (on unless `=false`)"),
+)
+# Docker's flags that have no meaning here yet: named, so that the error is honest.
+LATER = (
+    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
+    "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
+    "disable-content-trust dns-option domainname expose gpus health-cmd health-interval health-retries "
+    "health-start-interval health-start-period health-timeout ip ip6 ipc isolation kernel-memory label-file link "
+    "link-local-ip log-opt mac-address memory-reservation memory-swappiness network-alias oom-kill-disable pid "
+    "storage-opt use-api-socket uts volume-driver volumes-from"
+)
+
+
+def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
+    """Return what the flags and arguments ask for."""
+    _refuse_later(parsed)
+    seccomp, no_new_privileges = run_options.parse_security_options(parsed.words("security-opt"))
+    return RunOptions(
+        image,
+        command=tuple(parsed.arguments[1:]) or None,
+        entrypoint=_entrypoint(parsed),
+        name=parsed.convert("name", run_options.check_name) or "",
+        env=run_options.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        user=parsed.text("user"),
+        group_add=tuple(parsed.words("group-add")),
+        workdir=parsed.text("workdir"),
+        hostname=parsed.text("hostname"),
+        ports=_ports(parsed),
+        publish_all=parsed.is_set("publish-all"),
+        volumes=_volumes(parsed),
+        memory_bytes=parsed.convert("memory", parse_size),
+        memory_swap_bytes=parsed.convert("memory-swap", _size_or_unlimited),
+        cpu_quota_us=_cpu_quota(parsed),
+        cpu_shares=parsed.number("cpu-shares"),
+        pids_limit=parsed.number("pids-limit"),
+        shm_size_bytes=parsed.convert("shm-size", parse_size),
+        ulimits=parsed.convert_all("ulimit", run_options.parse_ulimit),
+        oom_score_adj=parsed.number("oom-score-adj"),
+        cap_add=tuple(parsed.words("cap-add")),
+        cap_drop=tuple(parsed.words("cap-drop")),
+        seccomp=seccomp,
+        no_new_privileges=no_new_privileges,
+        privileged=parsed.is_set("privileged"),
+        read_only=parsed.is_set("read-only"),
+        userns=parsed.text("userns"),
+        network=parsed.text("network") or parsed.text("net") or "bridge",
+        add_host=tuple(parsed.words("add-host")),
+        dns=tuple(parsed.words("dns")),
+        dns_search=tuple(parsed.words("dns-search")),
+        sysctl=dict(parsed.convert_all("sysctl", run_options.parse_pair)),
+        labels=dict(parsed.convert_all("label", run_options.parse_pair)),
+        stop_signal=parsed.text("stop-signal"),
+        stop_timeout_seconds=parsed.number("stop-timeout"),
+        platform=parsed.text("platform"),
+        runtime=parsed.text("runtime"),
+        init=parsed.is_set("init"),
+        tty=parsed.is_set("tty"),
+        interactive=parsed.is_set("interactive"),
+        detach=parsed.is_set("detach"),
+        auto_remove=parsed.is_set("rm"),
+    )
+
+
+def _refuse_later(parsed: Parsed) -> None:
+    """Refuse the values of flags that have one meaning so far."""
+    for name, known in (("pull", ("missing", "never")), ("restart", ("no",)), ("log-driver", ("json-file",))):
+        word = parsed.text(name)
+        if word and word not in known:
+            raise Unsupported(f"`--{name} {word}` is not there yet", hints=(f"there is: {', '.join(known)}",))
+
+
+def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:
+    """Return --entrypoint: None is the image's, empty clears it."""
+    if "entrypoint" not in parsed.values:
+        return None
+    word = parsed.text("entrypoint")
+    return (word,) if word else ()
+
+
+def _ports(parsed: Parsed) -> "tuple[PortMapping, ...]":
+    return tuple(mapping for group in parsed.convert_all("publish", ports.parse) for mapping in group)
+
+
+def _volumes(parsed: Parsed) -> tuple[run_options.VolumeMount, ...]:
+    return (
+        *parsed.convert_all("volume", run_options.parse_volume),
+        *parsed.convert_all("mount", run_options.parse_mount),
+        *parsed.convert_all("tmpfs", run_options.parse_tmpfs),
+    )
+
+
+def _size_or_unlimited(text: str) -> int:
+    return -1 if text == "-1" else parse_size(text)
+
+
+def _cpu_quota(parsed: Parsed) -> int | None:
+    """Return the CPU time in each 100 ms, from --cpus or from --cpu-quota and --cpu-period."""
+    cpus = parsed.convert("cpus", parse_cpus)
+    quota, period = parsed.number("cpu-quota"), parsed.number("cpu-period")
+    if cpus is not None:
+        if quota is not None or period is not None:
+            raise InvalidArgument("`--cpus` excludes `--cpu-quota` and `--cpu-period`")
+        return cpus
+    if quota is None or quota <= 0:
+        return None
+    return quota if period is None else round(quota * 100_000 / max(period, 1))

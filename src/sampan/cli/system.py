@@ -1,0 +1,123 @@
+"""`sampan version` and `sampan system reset`."""
+
+import os
+import sys
+
+from sampan.cli import format as formats
+from sampan.cli.flags import Command, Flag, Parsed
+from sampan.errors import Conflict, InvalidArgument, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.settings.configuration import Settings
+
+# What `--version` asks `version` for.
+SHORT = "short"
+# The store's own file: a directory without it is not ours to empty.
+MARK = "sampan.db"
+
+
+def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Print Sampan's version, and where it keeps its state."""
+    number = installed_version()
+    if parsed.text("format") == SHORT:
+        printer.out(f"sampan {number}")
+        return 0
+    machine = os.uname()
+    facts = {
+        "Version": number,
+        "Python": ".".join(str(part) for part in sys.version_info[:3]),
+        "Kernel": machine.release,
+        "Arch": machine.machine,
+        "Root": settings.root,
+        "Run": settings.run,
+    }
+    if formats.choose(parsed) == formats.JSON:
+        printer.json(facts)
+    else:
+        printer.out("\n".join(f"{key + ':':<10}{value}" for key, value in facts.items()))
+    return 0
+
+
+def installed_version() -> str:
+    """Return the version that the installed package says; importlib.metadata costs 20 ms, so only here."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("sampan")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Remove containers, network, images, volumes and caches: everything that Sampan put on this machine."""
+    _refuse_foreign(settings.root)
+    if not parsed.is_set("force") and not _is_sure(settings, printer):
+        printer.note("nothing was removed")
+        return 1
+    if os.path.lexists(f"{settings.root}/{MARK}"):
+        _remove_containers(settings)
+    for directory in (settings.root, settings.run):
+        _remove_tree(directory)
+        printer.note(f"removed {directory}")
+    return 0
+
+
+def _refuse_foreign(root: str) -> None:
+    """Refuse to empty a directory that is not a store; raises InvalidArgument."""
+    if os.path.isdir(root) and os.listdir(root) and not os.path.isfile(f"{root}/{MARK}"):
+        raise InvalidArgument(f"`{root}` is not a store of Sampan", hints=("see what `SAMPAN_ROOT` says",))
+
+
+def _is_sure(settings: "Settings", printer: "Printer") -> bool:
+    """Ask the person on stderr; anything but yes is no."""
+    printer.warn(f"this removes all containers, images, volumes and caches in {settings.root}")
+    printer.note("type `yes` to go on:")
+    return os.read(0, 64).strip().lower() in {b"y", b"yes"}
+
+
+def _remove_containers(settings: "Settings") -> None:
+    """Kill and remove every container, then what networks left on the machine."""
+    from sampan.engine import container, inspection
+
+    for row in inspection.summaries(settings, all=True):
+        try:
+            container.remove(settings, row["Id"], force=True, volumes=True)
+        except NotFound:
+            continue  # it removed itself meanwhile
+    if inspection.summaries(settings, all=True):
+        raise Conflict("a container was started meanwhile", hints=("run `sampan system reset` again",))
+
+
+def _remove_tree(directory: str) -> None:
+    """Remove a directory and all below it; idempotent. rmtree follows no symlink."""
+    import shutil
+
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+
+
+COMMANDS = (
+    Command(
+        "version",
+        "[OPTIONS]",
+        "Show the version, and where state is kept",
+        execute=version,
+        flags=(Flag("format", "string", "`json`", short="f"),),
+        maximum=0,
+        examples=("sampan version --format json",),
+    ),
+    Command(
+        "system reset",
+        "[OPTIONS]",
+        "Remove everything that Sampan ever put on this machine",
+        execute=reset,
+        flags=(Flag("force", "bool", "do not ask", short="f"),),
+        maximum=0,
+        text="Containers are killed; images, volumes, caches and records go with them.",
+        examples=("sampan system reset --force",),
+    ),
+)
