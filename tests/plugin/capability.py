@@ -95,7 +95,8 @@ def _cgroup() -> str:
 
 @functools.cache
 def _network() -> str:
-    listing = subprocess.run(["apt-get", "indextargets", "--format", "$(SITE)"], check=False, capture_output=True, text=True)
+    argv = ["apt-get", "indextargets", "--format", "$(SITE)"]
+    listing = subprocess.run(argv, check=False, capture_output=True, text=True)
     site = urllib.parse.urlsplit(next(iter(listing.stdout.split()), ""))
     if not site.hostname:
         return "apt knows no mirror"

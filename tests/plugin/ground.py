@@ -42,15 +42,18 @@ def settings(environment: dict[str, str]) -> Settings:
 
 @pytest.fixture
 def sampan(environment: dict[str, str]) -> Command:
-    """Return `sampan(*words, **run_options)`: run the real command in this test's environment, output captured as text."""
-    program = Path(sys.executable).with_name("sampan")
+    """Return `sampan(*words, timeout=60, check=False, cwd=None, feed="")`: run the real command in this environment."""
+    program = os.path.join(os.path.dirname(sys.executable), "sampan")
 
-    def command(*words: str, timeout: float = 60, check: bool = False, **more: object) -> "subprocess.CompletedProcess[str]":
-        options = {"env": environment, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True} | more
-        done = subprocess.run([program, *words], timeout=timeout, **options)  # type: ignore[call-overload]  # open options
+    def command(
+        *words: str, timeout: float = 60, check: bool = False, cwd: str | Path | None = None, feed: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [program, *words], check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, input=feed,
+            env=environment,
+        )  # fmt: skip
         if check:
             assert done.returncode == 0, f"sampan {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        assert isinstance(done, subprocess.CompletedProcess)
         return done
 
     return command
@@ -59,5 +62,6 @@ def sampan(environment: dict[str, str]) -> Command:
 @pytest.fixture(scope="session")
 def busybox_tar() -> str:
     """Return the path of a tar of a small root file system: Debian's static busybox with all its applets."""
-    made = subprocess.run([sys.executable, PROJECT / "tools" / "busybox.py"], check=True, capture_output=True, text=True)
+    argv = [sys.executable, f"{PROJECT}/tools/busybox.py"]
+    made = subprocess.run(argv, check=True, capture_output=True, text=True)
     return made.stdout.strip()

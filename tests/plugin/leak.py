@@ -1,10 +1,10 @@
 """The leak check: what a test leaves on the machine - mounts, interfaces, nft tables, cgroups, processes - fails it.
 
-Theory: a snapshot before and one after, as sets of words that a person understands. What is new gets `GRACE_SECONDS` to go
-(a kernel tears namespaces down in its own time), then it is a leak. Every test that names a capability is checked, and the
-whole session once more. The default bridge and the base table belong to the engine and stay after its first container, as
-docker0 does; the session's end takes away those that it brought. `--leaks=report` only lists, for a machine on which other
-people's containers come and go.
+Theory: a snapshot before and one after, as sets of words that a person understands. What is new gets `GRACE_SECONDS`
+to go (a kernel tears namespaces down in its own time), then it is a leak. Every test that names a capability is
+checked, and the whole session once more. The default bridge and the base table belong to the engine and stay after its
+first container, as docker0 does; the session's end takes away those that it brought. `--leaks=report` only lists, for
+a machine on which other people's containers come and go.
 """
 
 import os
@@ -50,7 +50,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take away the engine's bridge and table where this session brought them; a leak of a whole session is an error."""
+    """Take away the engine's bridge and table where this session brought them, and look at the whole session."""
     before = session.config.stash[_start]
     for noun, name, command in (
         ("interface", BRIDGE, ["ip", "link", "delete", BRIDGE]),

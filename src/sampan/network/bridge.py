@@ -1,0 +1,140 @@
+"""Links: the bridge on the host, and a container's eth0 behind it. Hot path.
+
+All is netlink; a warm attach is about a millisecond. Everything is idempotent, and names and addresses come from
+records, so any process can put right or take away what another has made.
+"""
+
+import errno
+import os
+
+from sampan.errors import SampanError, Unsupported
+from sampan.kernel import netlink
+from sampan.network.endpoint import mac_of, pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.network.endpoint import Endpoint
+    from sampan.network.ipam import Network
+
+_SETTINGS = "/proc/sys/net/ipv4"
+
+
+def ensure(network: "Network") -> None:
+    """Have the network's bridge stand, with its address, up, and the kernel forward for it."""
+    with netlink.Socket() as socket:
+        index = netlink.index_of(network.interface)
+        if index is None:
+            index = _make(socket, network)
+        _sysctl("ip_forward")
+        # So that what is sent to 127.0.0.1 here may reach a container; `firewall` keeps 127/8 from coming back.
+        _sysctl(f"conf/{network.interface}/route_localnet")
+
+
+def attach(netns_fd: int, endpoint: "Endpoint") -> None:
+    """Give the network namespace its loopback and an eth0 on the bridge. Single-threaded callers only."""
+    with netlink.Socket() as here, netlink.socket_in(netns_fd) as inside:
+        master = netlink.index_of(endpoint.bridge)
+        if master is None:
+            raise SampanError(f"the bridge `{endpoint.bridge}` is gone", hints=("start the container again",))
+        mac = bytes.fromhex(endpoint.mac.replace(":", ""))
+        try:
+            _add_veth(here, endpoint, mac, netns_fd, master)
+        except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                raise Unsupported("this kernel has no veth interfaces", hints=("`modprobe veth`",)) from error
+            raise
+        up_loopback(inside)
+        eth0 = netlink.link_index(inside, "eth0")
+        netlink.add_address(inside, eth0, pack(endpoint.address), endpoint.prefix)
+        netlink.set_up(inside, eth0)
+        netlink.set_up(here, netlink.index_of(endpoint.interface) or 0)
+        netlink.add_default_route(inside, pack(endpoint.gateway))
+
+
+def detach(endpoint: "Endpoint") -> None:
+    """Take the container's link away. Idempotent; the kernel does it by itself once the namespace is gone."""
+    index = netlink.index_of(endpoint.interface)
+    if index is not None:
+        with netlink.Socket() as socket:
+            _delete(socket, index)
+
+
+def remove(network: "Network") -> None:
+    """Take the bridge away, if no container is on it. Idempotent."""
+    index = netlink.index_of(network.interface)
+    if index is None or ports(network.interface):
+        return
+    with netlink.Socket() as socket:
+        _delete(socket, index)
+
+
+def ports(interface: str) -> list[str]:
+    """Return the names of the interfaces on a bridge."""
+    try:
+        return os.listdir(f"/sys/class/net/{interface}/brif")
+    except OSError:
+        return []
+
+
+def up_loopback(socket: netlink.Socket) -> None:
+    """Set lo up: it is always the first interface."""
+    netlink.set_up(socket, 1)
+
+
+def _make(socket: netlink.Socket, network: "Network") -> int:
+    mac = bytes.fromhex(mac_of(network.gateway).replace(":", ""))
+    try:
+        netlink.add_bridge(socket, network.interface, mac)
+    except FileExistsError:
+        pass  # another command was first
+    except OSError as error:
+        if error.errno == errno.EOPNOTSUPP:
+            raise Unsupported(
+                "this kernel has no bridges", hints=("`modprobe bridge`", "run with `--network host`")
+            ) from error
+        raise
+    index = netlink.index_of(network.interface)
+    if index is None:
+        raise SampanError(f"the bridge `{network.interface}` went as it was made")
+    try:
+        netlink.add_address(socket, index, pack(network.gateway), network.prefix)
+    except FileExistsError:
+        pass
+    netlink.set_up(socket, index)
+    return index
+
+
+def _add_veth(here: netlink.Socket, endpoint: "Endpoint", mac: bytes, netns_fd: int, master: int) -> None:
+    for attempt in (1, 2):
+        try:
+            netlink.add_veth(here, endpoint.interface, "eth0", peer_mac=mac, peer_netns_fd=netns_fd, master=master)
+        except FileExistsError:  # left by a monitor that was killed: its namespace may be dying still
+            if attempt == 2:
+                raise
+            detach(endpoint)
+        else:
+            return
+
+
+def _delete(socket: netlink.Socket, index: int) -> None:
+    try:
+        netlink.delete_link(socket, index)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def _sysctl(name: str) -> None:
+    """Set a switch of net.ipv4 to 1 where it is not."""
+    path = f"{_SETTINGS}/{name}"
+    with open(path, encoding="ascii") as file:
+        if file.read().strip() != "0":
+            return
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1")
+    except OSError as error:
+        raise Unsupported(
+            f"the kernel's setting `net.ipv4.{name.replace('/', '.')}` is 0 and cannot be changed",
+            hints=(f"`sysctl -w net.ipv4.{name.replace('/', '.')}=1`", "run with `--network host`"),
+        ) from error

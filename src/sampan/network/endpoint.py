@@ -1,0 +1,130 @@
+"""A container's place on a network, as values: all that its record says and tear-down needs. Hot path."""
+
+from sampan.errors import InvalidArgument
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+
+ANY = "0.0.0.0"  # noqa: S104  # docker's default for -p: every address of the host
+PROTOCOLS = ("tcp", "udp")
+
+
+class PortMapping:
+    """A published port: `host_ip`:`host_port` of the host is `container_port` of the container, for one protocol."""
+
+    __slots__ = ("container_port", "host_ip", "host_port", "protocol")
+
+    def __init__(self, container_port: int, *, host_port: int = 0, host_ip: str = ANY, protocol: str = "tcp") -> None:
+        """A `host_port` of 0 asks for any that is free."""
+        self.container_port = container_port
+        self.host_port = host_port
+        self.host_ip = host_ip
+        self.protocol = protocol
+
+    def at(self, host_port: int) -> "PortMapping":
+        """Return this mapping on a certain port of the host."""
+        return PortMapping(self.container_port, host_port=host_port, host_ip=self.host_ip, protocol=self.protocol)
+
+    def __str__(self) -> str:
+        return f"{self.host_ip}:{self.host_port}->{self.container_port}/{self.protocol}"
+
+    def document(self) -> "Document":
+        """For a record."""
+        return {
+            "container_port": self.container_port,
+            "host_ip": self.host_ip,
+            "host_port": self.host_port,
+            "protocol": self.protocol,
+        }
+
+    @classmethod
+    def parse(cls, document: "Document") -> "PortMapping":
+        """Read what `document` wrote."""
+        return cls(
+            document["container_port"],
+            host_port=document["host_port"],
+            host_ip=document["host_ip"],
+            protocol=document["protocol"],
+        )
+
+
+class Endpoint:
+    """A container on a bridge network: `interface` is the host's end of its veth, `mac` and `address` are eth0's."""
+
+    __slots__ = ("address", "bridge", "container_id", "gateway", "interface", "mac", "ports", "prefix")
+
+    def __init__(
+        self,
+        container_id: str,
+        *,
+        bridge: str,
+        address: str,
+        gateway: str,
+        prefix: int,
+        ports: tuple[PortMapping, ...] = (),
+    ) -> None:
+        self.container_id = container_id
+        self.bridge = bridge
+        self.address = address
+        self.gateway = gateway
+        self.prefix = prefix
+        self.ports = ports
+        # IFNAMSIZ is 16 with its NUL: 4 of name and 11 digits of the id.
+        self.interface = f"smpn{container_id[:11]}"
+        self.mac = mac_of(address)
+
+    def with_ports(self, ports: tuple[PortMapping, ...]) -> "Endpoint":
+        """Return this endpoint with other published ports."""
+        return Endpoint(
+            self.container_id,
+            bridge=self.bridge,
+            address=self.address,
+            gateway=self.gateway,
+            prefix=self.prefix,
+            ports=ports,
+        )
+
+    def document(self) -> "Document":
+        """For a record."""
+        return {
+            "container_id": self.container_id,
+            "bridge": self.bridge,
+            "address": self.address,
+            "gateway": self.gateway,
+            "prefix": self.prefix,
+            "ports": [port.document() for port in self.ports],
+        }
+
+    @classmethod
+    def parse(cls, document: "Document") -> "Endpoint":
+        """Read what `document` wrote."""
+        return cls(
+            document["container_id"],
+            bridge=document["bridge"],
+            address=document["address"],
+            gateway=document["gateway"],
+            prefix=document["prefix"],
+            ports=tuple(PortMapping.parse(port) for port in document["ports"]),
+        )
+
+
+def mac_of(address: str) -> str:
+    """Return the MAC address that docker gives to the IPv4 `address`: 02:42 and its four bytes."""
+    return ":".join(["02", "42", *(f"{part:02x}" for part in pack(address))])
+
+
+def pack(address: str) -> bytes:
+    """Return the four bytes of a dotted IPv4 address; raises InvalidArgument."""
+    parts = address.split(".")
+    if len(parts) != 4 or not all(part.isascii() and part.isdigit() and len(part) <= 3 for part in parts):
+        raise InvalidArgument(f"`{address}` is not an IPv4 address")
+    numbers = [int(part) for part in parts]
+    if max(numbers) > 255:
+        raise InvalidArgument(f"`{address}` is not an IPv4 address")
+    return bytes(numbers)
+
+
+def unpack(address: bytes) -> str:
+    """Return the dotted form of four bytes."""
+    return ".".join(str(part) for part in address)

@@ -1,0 +1,216 @@
+"""The firewall: a table for each bridge, and a way through a forward chain that somebody else closed. Hot path.
+
+    chain guard    filter, prerouting, raw     nothing from a container to 127/8, which route_localnet would let in
+    chain publish  nat, prerouting, dstnat     addressed to this machine, and published -> the container
+    chain local    nat, output                 the same for what this machine itself sends
+    chain leave    nat, postrouting, srcnat    containers go out as the host; hairpins and 127/8 come as the bridge
+    chain forward  filter, forward             into the bridge: answers, published ports, other containers; no more
+
+    map published     protocol . port            -> address . port      -p 8000:5000
+    map published_at  address . protocol . port  -> address . port      -p 127.0.0.1:8000:5000
+
+
+The table is static; a container adds and deletes elements of the two maps. Docker and ufw set the policy of `ip filter
+FORWARD` to drop, which an accept of ours cannot override, so where that chain stands two accepts for our bridge are put
+before its rules: plain ones with a counter, since one native expression there makes iptables-save fail.
+"""
+
+import errno
+import struct
+
+from sampan.errors import AlreadyExists, Unsupported
+from sampan.kernel import netlink
+from sampan.kernel import nftables as nft
+from sampan.network.endpoint import ANY, pack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sampan.network.endpoint import Endpoint, PortMapping
+    from sampan.network.ipam import Network
+
+_PUBLISHED, _PUBLISHED_AT = "published", "published_at"
+_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, -10, 100
+_LOOPBACK = b"\x7f\0\0\0"
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+
+
+def table_of(interface: str) -> str:
+    """Return the name of the table that belongs to a bridge."""
+    return "sampan" if interface == "sampan0" else interface
+
+
+def ensure(network: "Network") -> None:
+    """Have the table stand for `network`, and its bridge pass others' forward chains. Idempotent."""
+    with netlink.Socket(netlink.NETFILTER) as socket:
+        if not nft.has_chain(socket, table_of(network.interface), "forward"):
+            _create(socket, network)
+        _pass_others(socket, network.interface)
+
+
+def publish(endpoint: "Endpoint") -> None:
+    """Send the published ports' traffic to the container; raises AlreadyExists for one that another container has."""
+    if not endpoint.ports:
+        return
+    batch = nft.Batch()
+    for port in endpoint.ports:
+        name, key = _key(port)
+        data = pack(endpoint.address) + struct.pack(">Hxx", port.container_port)
+        batch.add_element(table_of(endpoint.bridge), name, key, data)
+    with netlink.Socket(netlink.NETFILTER) as socket:
+        try:
+            batch.commit(socket)
+        except FileExistsError as error:
+            raise AlreadyExists(f"a published port of {endpoint.address} belongs to another container") from error
+
+
+def unpublish(endpoint: "Endpoint") -> None:
+    """Take the container's elements away. Idempotent: only those go that still lead to it."""
+    if endpoint.ports:
+        wanted = {(*_key(port), pack(endpoint.address)) for port in endpoint.ports}
+        _delete(table_of(endpoint.bridge), wanted)
+
+
+def sweep(network: "Network", addresses: "Iterable[str]") -> None:
+    """Take away every element of the network that leads to none of `addresses`."""
+    table = table_of(network.interface)
+    known = {pack(address) for address in addresses}
+    with netlink.Socket(netlink.NETFILTER) as socket:
+        stale = [
+            (name, key, data[:4])
+            for name in (_PUBLISHED, _PUBLISHED_AT)
+            for key, data in nft.elements(socket, table, name)
+            if data[:4] not in known
+        ]
+    _delete(table, set(stale))
+
+
+def remove(network: "Network") -> None:
+    """Take away all of ours: the table, and the rules in others' chains. Idempotent."""
+    with netlink.Socket(netlink.NETFILTER) as socket:
+        if nft.has_chain(socket, "filter", "FORWARD"):
+            for handle, expressions in nft.our_rules(socket, "filter", "FORWARD"):
+                if nft.interface(network.interface) in expressions:
+                    batch = nft.Batch()
+                    batch.delete_rule("filter", "FORWARD", handle)
+                    batch.commit(socket)
+        batch = nft.Batch()
+        batch.delete_table(table_of(network.interface))
+        try:
+            batch.commit(socket)
+        except FileNotFoundError:
+            pass
+
+
+def _delete(table: str, wanted: "set[tuple[str, bytes, bytes]]") -> None:
+    """Delete elements (map, key, address it leads to), those that are still there."""
+    if not wanted:
+        return
+    with netlink.Socket(netlink.NETFILTER) as socket:
+        for name in (_PUBLISHED, _PUBLISHED_AT):
+            present = {(name, key, data[:4]) for key, data in nft.elements(socket, table, name)}
+            for _, key, _ in present & wanted:
+                batch = nft.Batch()
+                batch.delete_element(table, name, key)
+                try:
+                    batch.commit(socket)
+                except FileNotFoundError:
+                    pass  # another process was first
+
+
+def _key(port: "PortMapping") -> tuple[str, bytes]:
+    key = struct.pack(">BxxxHxx", _PROTOCOLS[port.protocol], port.host_port)
+    return (_PUBLISHED, key) if port.host_ip == ANY else (_PUBLISHED_AT, pack(port.host_ip) + key)
+
+
+def _create(socket: netlink.Socket, network: "Network") -> None:
+    table = table_of(network.interface)
+    batch = nft.Batch()
+    batch.table(table)
+    batch.map(table, _PUBLISHED, (nft.TYPE_PROTOCOL, nft.TYPE_PORT), (nft.TYPE_IPV4, nft.TYPE_PORT), 1)
+    key = (nft.TYPE_IPV4, nft.TYPE_PROTOCOL, nft.TYPE_PORT)
+    batch.map(table, _PUBLISHED_AT, key, (nft.TYPE_IPV4, nft.TYPE_PORT), 2)
+    batch.base_chain(table, "guard", "filter", nft.PREROUTING, _RAW)
+    batch.base_chain(table, "publish", "nat", nft.PREROUTING, _DSTNAT)
+    batch.base_chain(table, "local", "nat", nft.OUTPUT, _DSTNAT)
+    batch.base_chain(table, "leave", "nat", nft.POSTROUTING, _SRCNAT)
+    batch.base_chain(table, "forward", "filter", nft.FORWARD, _FILTER)
+    from_bridge, to_bridge = (_name_is(key, network.interface) for key in (nft.META_IIFNAME, nft.META_OIFNAME))
+    not_to_bridge = _name_is(nft.META_OIFNAME, network.interface, is_equal=False)
+    not_from_bridge = _name_is(nft.META_IIFNAME, network.interface, is_equal=False)
+    to_loopback, from_loopback = _network_is(16, _LOOPBACK, 8), _network_is(12, _LOOPBACK, 8)
+    from_subnet = _network_is(12, pack(network.subnet), network.prefix)
+    batch.rule(table, "guard", [*from_bridge, *to_loopback, nft.verdict(nft.DROP)])
+    for chain in ("publish", "local"):
+        for rule in _translations():
+            batch.rule(table, chain, rule)
+    batch.rule(table, "leave", [*not_to_bridge, *from_subnet, nft.masquerade()])
+    batch.rule(table, "leave", [*to_bridge, *from_loopback, nft.masquerade()])
+    batch.rule(table, "leave", [*to_bridge, *from_subnet, *_has(nft.CT_STATUS, nft.DST_NAT), nft.masquerade()])
+    batch.rule(
+        table, "forward", [*to_bridge, *not_from_bridge, *_has(nft.CT_STATUS, nft.DST_NAT), nft.verdict(nft.ACCEPT)]
+    )
+    batch.rule(
+        table,
+        "forward",
+        [*to_bridge, *not_from_bridge, *_has(nft.CT_STATE, nft.ESTABLISHED_RELATED), nft.verdict(nft.ACCEPT)],
+    )
+    batch.rule(table, "forward", [*to_bridge, *not_from_bridge, nft.verdict(nft.DROP)])
+    try:
+        batch.commit(socket)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT):
+            raise Unsupported(
+                "this kernel cannot translate addresses with nftables",
+                hints=("`modprobe -a nf_tables nft_nat nft_masq nft_fib_ipv4`", "run with `--network host`"),
+            ) from error
+        raise
+
+
+def _translations() -> "list[list[bytes]]":
+    """Return the rules that look a packet up in both maps, the more particular one first."""
+    protocol_and_port = [nft.meta(nft.META_L4PROTO, 9), nft.payload(2, 2, 2, 10)]
+    is_local = [nft.is_local_destination(), nft.compare(1, struct.pack("=I", 2))]
+    at_address = [
+        *is_local,
+        nft.payload(1, 16, 4, 8),
+        *protocol_and_port,
+        nft.lookup(_PUBLISHED_AT, 2, 8, 1),
+        nft.destination_nat(),
+    ]
+    anywhere = [
+        *is_local,
+        nft.meta(nft.META_L4PROTO, 8),
+        nft.payload(2, 2, 2, 9),
+        nft.lookup(_PUBLISHED, 1, 8, 1),
+        nft.destination_nat(),
+    ]
+    return [at_address, anywhere]
+
+
+def _name_is(key: int, interface: str, *, is_equal: bool = True) -> list[bytes]:
+    return [nft.meta(key, 1), nft.compare(1, nft.interface(interface), is_equal=is_equal)]
+
+
+def _network_is(offset: int, network: bytes, prefix: int) -> list[bytes]:
+    bits = struct.pack(">I", (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF)
+    return [nft.payload(1, offset, 4, 1), nft.mask(1, bits), nft.compare(1, network)]
+
+
+def _has(key: int, bits: bytes) -> list[bytes]:
+    return [nft.conntrack(key, 1), nft.mask(1, bits), nft.compare(1, bytes(4), is_equal=False)]
+
+
+def _pass_others(socket: netlink.Socket, interface: str) -> None:
+    """Put accepts for our bridge before the rules of `ip filter FORWARD`, where that stands and has them not."""
+    if not nft.has_chain(socket, "filter", "FORWARD"):
+        return
+    present = [expressions for _, expressions in nft.our_rules(socket, "filter", "FORWARD")]
+    if any(nft.interface(interface) in expressions for expressions in present):
+        return
+    batch = nft.Batch()
+    for key in (nft.META_IIFNAME, nft.META_OIFNAME):
+        rule = [*_name_is(key, interface), nft.counter(), nft.verdict(nft.ACCEPT)]
+        batch.rule("filter", "FORWARD", rule, prepend=True)
+    batch.commit(socket)
