@@ -53,7 +53,14 @@ def test_other_version(place: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"name": "--index-url=x"}, {"name": "a b"}, {"version": "1\n--hash"}, {"sha256": ["x"]}, {"sha256": 1}, {"file": None}],
+    [
+        {"name": "--index-url=x"},
+        {"name": "a b"},
+        {"version": "1\n--hash"},
+        {"sha256": ["x"]},
+        {"sha256": 1},
+        {"file": None},
+    ],
 )
 def test_hostile_wheel(change: dict[str, object]) -> None:
     """What would become an option or a path of uv's is Corrupt."""

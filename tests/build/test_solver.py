@@ -117,7 +117,11 @@ def test_damaged_fragment(bed: tuple[Cache, Recorder, list[Event]]) -> None:
 def test_digests() -> None:
     """A digest depends on kind, options and inputs, and not on what a vertex is called."""
     assert Vertex("k", "one", {"a": 1}).digest == Vertex("k", "two", {"a": 1}).digest
-    others = [Vertex("K", "one", {"a": 1}), Vertex("k", "one", {"a": 2}), Vertex("k", "one", {"a": 1}, (Vertex("k", "", {}),))]
+    others = [
+        Vertex("K", "one", {"a": 1}),
+        Vertex("k", "one", {"a": 2}),
+        Vertex("k", "one", {"a": 1}, (Vertex("k", "", {}),)),
+    ]
     assert len({Vertex("k", "one", {"a": 1}).digest, *(vertex.digest for vertex in others)}) == 4
 
 

@@ -13,7 +13,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Each costs more than a millisecond (docs/adr): none may be loaded on the way to a running container.
 DEAR = (
-    "argparse asyncio dataclasses datetime enum functools inspect json logging pathlib pickle platform random re rich "
+    "argparse asyncio dataclasses datetime enum inspect json logging pathlib pickle platform random re rich "
     "shutil signal socket sqlite3 subprocess tarfile tempfile threading tomllib traceback typing urllib uuid"
 ).split()
 # Run before sampan: what the interpreter itself has loaded is not ours.
@@ -23,33 +23,27 @@ before = set(sys.modules)
 from sampan.cli.app import main
 import os
 pid = os.getpid()
-status = main(sys.argv[1:])
+status = main(sys.argv[2:])
 if os.getpid() == pid:
-    os.write(3, "\\n".join(sorted(set(sys.modules) - before)).encode())
+    open(sys.argv[1], "w").write("\\n".join(sorted(set(sys.modules) - before)))
 sys.exit(status)
 """
 
 
 @pytest.fixture
-def modules(environment: dict[str, str]) -> Callable[..., list[str]]:
+def modules(environment: dict[str, str], place: str) -> Callable[..., list[str]]:
     """Return `modules(*words)`: what the command loads, in an interpreter without site-packages."""
     import sampan
 
     above = os.path.dirname(os.path.dirname(sampan.__file__ or ""))
 
     def load(*words: str) -> list[str]:
-        reader, writer = os.pipe()
-        argv = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {above!r}){PROGRAM}", *words]
-        os.dup2(writer, 3) if writer != 3 else None
-        try:
-            done = subprocess.run(argv, check=False, capture_output=True, text=True, pass_fds=(3,), env=environment)
-        finally:
-            for fd in {writer, 3}:
-                os.close(fd)
-        with open(reader, encoding="utf-8") as file:
-            found = file.read().split("\n")
+        told = f"{place}/modules"
+        argv = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {above!r}){PROGRAM}", told, *words]
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
-        return found
+        with open(told, encoding="ascii") as file:
+            return file.read().split("\n")
 
     return load
 

@@ -88,7 +88,7 @@ def test_streams_and_status_are_the_command_s(box: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status"), [(("no-such",), 127), (("/etc",), 126), (("sh", "-c", "kill -9 $$"), 137)]
+    ("words", "status"), [(("no-such",), 127), (("/etc",), 126), (("sh", "-c", "sh -c 'kill -9 $$'; exit $?"), 137)]
 )
 def test_statuses_of_what_cannot_run(box: Command, words: tuple[str, ...], status: int) -> None:
     """127 is a command that is not there, 126 one that cannot be executed, 128 and more a signal."""

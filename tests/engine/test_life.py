@@ -58,7 +58,7 @@ def test_input_goes_in_and_its_end_too(sampan: Command) -> None:
         (("--user", "nobody-here", "busybox", "true"), 125),
         (("--memory", "1m", "busybox", "true"), 125),
         (("--cap-add", "flying", "busybox", "true"), 125),
-        (("busybox", "sh", "-c", "kill -9 $$"), 137),
+        (("busybox", "sh", "-c", "ulimit -t 1; while :; do :; done"), 137),
     ],
 )
 def test_statuses_are_docker_s(sampan: Command, store: Store, words: tuple[str, ...], status: int) -> None:
@@ -96,14 +96,14 @@ def test_stop_kills_what_does_not_listen(sampan: Command, store: Store) -> None:
 
 
 def test_a_name_is_free_when_run_returns(sampan: Command) -> None:
-    """`run --rm --name x` can be said again at once, though the first one's monitor is still taking it down."""
+    """`run --rm --name xx` can be said again at once, though the first one's monitor is still taking it down."""
     for _ in range(5):
-        sampan("run", "--rm", "--name", "x", "--network", "none", "busybox", "true", check=True)
-    assert _run(sampan, "busybox", "sleep", "1000", name="x")
-    taken = sampan("run", "--rm", "--name", "x", "--network", "none", "busybox", "true")
+        sampan("run", "--rm", "--name", "xx", "--network", "none", "busybox", "true", check=True)
+    assert _run(sampan, "busybox", "sleep", "1000", name="xx")
+    taken = sampan("run", "--rm", "--name", "xx", "--network", "none", "busybox", "true")
     assert taken.returncode == 125
-    assert "`x`" in taken.stderr
-    sampan("rm", "-f", "x", check=True)
+    assert "`xx`" in taken.stderr
+    sampan("rm", "-f", "xx", check=True)
 
 
 def test_a_detached_container_removes_itself(sampan: Command, store: Store) -> None:
@@ -208,9 +208,10 @@ def test_volumes(sampan: Command, store: Store, place: str) -> None:
     """A bind shows the directory, a missing source is made, `:ro` protects, a named volume lives on and begins as the image is."""
     os.mkdir(f"{place}/data")
     script = "echo hi > /data/file; ls -d /made; touch /ro/x; cat /vol/passwd | head -n 1; echo new > /vol/new"
-    words = ("-v", f"{place}/data:/data", "-v", f"{place}/made:/made", "-v", f"{place}/data:/ro:ro", "-v", "named:/vol")
-    # The volume is filled from what the image has in /etc.
-    done = sampan("run", "--rm", "--network", "none", *words, "-v", "named:/etc", "busybox", "sh", "-c", script)
+    # The volume is filled from what the image has at the first place: /etc.
+    words = ("-v", f"{place}/data:/data", "-v", f"{place}/made:/made", "-v", f"{place}/data:/ro:ro")
+    named = ("-v", "named:/etc", "-v", "named:/vol")
+    done = sampan("run", "--rm", "--network", "none", *words, *named, "busybox", "sh", "-c", script)
     assert "root:x:0:0" in done.stdout, done.stderr
     assert "Read-only file system" in done.stderr
     with open(f"{place}/data/file", encoding="utf-8") as file:

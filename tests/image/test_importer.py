@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import io
+import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from sampan.database import connection
 from sampan.database.connection import Database
-from sampan.errors import Corrupt, InvalidArgument
+from sampan.errors import Corrupt, Exhausted, InvalidArgument
 from sampan.image import removal, unpack
 from sampan.image.change import config_with
 from sampan.image.importer import import_root
@@ -18,6 +20,7 @@ from sampan.image.store import Images
 from sampan.oci.digest import Digest
 from sampan.oci.reference import Reference
 from sampan.settings.configuration import Settings
+from sampan.storage.diff import TarWriter
 from tests.image import fleet
 
 pytestmark = [pytest.mark.first, pytest.mark.root]
@@ -105,3 +108,38 @@ def test_a_change_that_is_none_is_named(change: str, hint: str) -> None:
         config_with([change])
     assert f"`{change}`" in caught.value.what
     assert caught.value.hints[0].startswith(hint)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Database]:
+    """Yield the database of a Sampan on a file system of 16 MB."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", tmp_path], check=True)
+    with connection.open(Settings({"SAMPAN_ROOT": str(tmp_path)}, os.geteuid())) as database:
+        yield database
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def _large(content: bytes) -> bytes:
+    file = io.BytesIO()
+    tar = TarWriter(file)
+    tar.add_file("large", content)
+    tar.finish()
+    return file.getvalue()
+
+
+def test_a_full_disk_ends_an_import_cleanly(small: Database) -> None:
+    """What does not fit is refused with the way out, and the space is free again."""
+    with pytest.raises(Exhausted, match="no space is left on the file system of") as caught:
+        import_root(small, io.BytesIO(_large(os.urandom(24 * 1024 * 1024))), now=NOW)
+    assert caught.value.hints
+    fleet.check(small)
+    assert import_root(small, io.BytesIO(fleet.layer(0)), now=NOW).id
+
+
+def test_a_full_disk_ends_an_unpacking_cleanly(small: Database) -> None:
+    """A blob that fits and a layer that does not: no snapshot is left, and the image is whole for another try."""
+    image = import_root(small, io.BytesIO(gzip.compress(_large(bytes(24 * 1024 * 1024)))), now=NOW)
+    for _ in range(2):
+        with pytest.raises(Exhausted, match="no space is left on the file system of"):
+            unpack.lowers(small, image)
+        fleet.check(small)

@@ -186,7 +186,9 @@ def _status_of_unshare(program: bytes | None) -> int:
         (
             {
                 "defaultAction": "SCMP_ACT_ALLOW",
-                "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 9, "op": "SCMP_CMP_EQ"}]}],
+                "syscalls": [
+                    {"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 9, "op": "SCMP_CMP_EQ"}]}
+                ],
             },
             "no argument 9",
         ),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from sampan.kernel import netlink
+from sampan.network import bridge, firewall, ipam
 from sampan.settings.configuration import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -26,12 +28,16 @@ def place() -> Iterator[str]:
 
 
 @pytest.fixture
-def environment(place: str) -> dict[str, str]:
-    """Return an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
+def environment(place: str) -> Iterator[dict[str, str]]:
+    """Yield an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
     os.mkdir(f"{place}/r", 0o700)
     os.mkdir(f"{place}/n", 0o700)
     ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
-    return {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
+    yield {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
+    network = ipam.Network(ipam.DEFAULT, ipam.interface_of(f"{place}/r"), "10.0.0.0", 16)
+    if netlink.index_of(network.interface) is not None:
+        bridge.remove(network)
+        firewall.remove(network)
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 Theory: a snapshot before and one after, as sets of words that a person understands. What is new gets `GRACE_SECONDS`
 to go (a kernel tears namespaces down in its own time), then it is a leak. Every test that names a capability is
-checked, and the whole session once more. The default bridge and the base table belong to the engine and stay after its
-first container, as docker0 does; the session's end takes away those that it brought. `--leaks=report` only lists, for
+checked, and the whole session once more. A SAMPAN_ROOT's bridge and nft table stay after its first container, as docker0
+does; the fixture `environment` takes away those of its own root. `--leaks=report` only lists, for
 a machine on which other people's containers come and go.
 """
 
@@ -11,7 +11,6 @@ import os
 import re
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -20,8 +19,6 @@ import pytest
 from tests.plugin.capability import PROBES
 
 GRACE_SECONDS = 3.0
-BRIDGE = "sampan0"
-TABLE = "sampan"
 CGROUPS = "/sys/fs/cgroup"
 _reported: list[str] = []
 _start = pytest.StashKey[frozenset[str]]()
@@ -50,14 +47,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Take away the engine's bridge and table where this session brought them, and look at the whole session."""
+    """Look at the whole session."""
     before = session.config.stash[_start]
-    for noun, name, command in (
-        ("interface", BRIDGE, ["ip", "link", "delete", BRIDGE]),
-        ("nft table", TABLE, ["nft", "delete", "table", "ip", TABLE]),
-    ):
-        if _everything() - before & {f"{noun} {name}"}:
-            subprocess.run(command, check=False, capture_output=True)
     if left := _left(before):
         try:
             _tell(session.config, "the session left behind:", left)
@@ -75,12 +66,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def snapshot() -> frozenset[str]:
-    """Return what is on the machine now, less what the engine may keep."""
-    return frozenset(_everything() - {f"interface {BRIDGE}", f"nft table {TABLE}"})
-
-
-def _everything() -> set[str]:
-    return {*_mounts(), *_interfaces(), *_tables(), *_cgroups(), *_processes()}
+    """Return what is on the machine now."""
+    return frozenset((*_mounts(), *_interfaces(), *_tables(), *_cgroups(), *_processes()))
 
 
 def _left(before: frozenset[str]) -> list[str]:

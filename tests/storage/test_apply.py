@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampan.errors import Corrupt, Exhausted, Internal, SampanError, Unsupported
+from sampan.kernel import syscalls
 from sampan.oci.digest import Digest
 from sampan.storage.apply import Applied, apply
 from sampan.storage.diff import TarWriter
@@ -457,14 +458,12 @@ def test_hard_links_are_one_file(tmp_path: Path) -> None:
 
 
 def test_device_nodes_are_left_out_and_named(tmp_path: Path) -> None:
-    """A node on a disk could be opened where nothing forbids it; asked for, it is made."""
+    """A node that an image brings could open the machine's disk; a FIFO opens nothing."""
     archive = _python_tar(_member("dev/null", tarfile.CHRTYPE, devmajor=1, devminor=3), _member("p", tarfile.FIFOTYPE))
     applied = _apply(archive, tmp_path / "t")
     assert applied.warnings == ("the device node `dev/null` was left out",)
     assert not (tmp_path / "t" / "dev" / "null").exists()
     assert stat.S_ISFIFO((tmp_path / "t" / "p").stat().st_mode)
-    _apply(archive, tmp_path / "d", rules=Rules(devices=True))
-    assert (tmp_path / "d" / "dev" / "null").stat().st_rdev == os.makedev(1, 3)
 
 
 def test_attributes_of_overlayfs_are_not_taken(tmp_path: Path) -> None:
@@ -506,6 +505,44 @@ def test_with_a_single_id_nothing_is_given_away(tmp_path: Path) -> None:
     _apply(archive, tmp_path / "t", rules=Rules(single_id=True))
     found = (tmp_path / "t" / "f").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (0, 0, 0o640)
+
+
+@pytest.mark.userns
+def test_a_normal_user_unpacks_in_a_user_namespace(place: str) -> None:
+    """With one id, and no privilege outside: set-id bits, whiteouts and opaque directories are made all the same."""
+    archive = _tar(
+        lambda tar: tar.add_file("d/f", b"x", uid=5, gid=6, mode=0o4755),
+        lambda tar: tar.add_file("d/.wh.gone", b""),
+        lambda tar: tar.add_file("d/.wh..wh..opq", b""),
+    )
+    os.chown(place, 65534, 65534)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _enter_user_namespace(65534)
+            os.mkdir(f"{place}/one")
+            apply(io.BytesIO(archive), f"{place}/one", rules=Rules(single_id=True, userxattr=True))
+            os.mkdir(f"{place}/two")
+            with pytest.raises(Unsupported, match="belongs to 5:6, beyond the ids that are mapped here"):
+                apply(io.BytesIO(archive), f"{place}/two", rules=Rules(userxattr=True))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert _seen(f"{place}/one/d/f")[:3] == (stat.S_IFREG | 0o4755, 65534, 65534)
+    assert _is_whiteout(Path(place, "one", "d", "gone"))
+    assert os.listxattr(f"{place}/one/d") == ["user.overlay.opaque"]
+
+
+def _enter_user_namespace(id: int) -> None:
+    os.setgroups([])
+    os.setresgid(id, id, id)
+    os.setresuid(id, id, id)
+    # A change of ids took away the right to write to our own /proc files.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    for name, content in (("setgroups", "deny"), ("uid_map", f"0 {id} 1"), ("gid_map", f"0 {id} 1")):
+        Path(f"/proc/self/{name}").write_text(content, encoding="ascii")
 
 
 # --- the machine --------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from sampan.errors import InvalidArgument, NotFound, Place, Unsupported
 from sampan.events import Event, ignore
 from sampan.image.content import Content
 from sampan.image.store import Images
+from sampan.storage.space import saying_how_to_free_space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,12 +82,15 @@ def build(
     """
     if locked and upgrade:
         raise InvalidArgument("`--locked` and `--upgrade` exclude each other", hints=("give one of them",))
-    options = Options(locked=locked, upgrade=upgrade, no_cache=no_cache, architecture=architecture or _architecture())
+    ours = _architecture()
+    if architecture not in {None, ours}:
+        raise Unsupported(f"an image for `{architecture}` cannot be built on `{ours}` yet")
+    options = Options(locked=locked, upgrade=upgrade, no_cache=no_cache, architecture=ours)
     context = contexts.scan(directory)
     plan = _plan(directory, context)
     for choice in plan.choices:
         sink(Event("choice", choice.what, choice.text()))
-    with Lease(database, "build") as lease:
+    with saying_how_to_free_space(settings.root), Lease(database, "build") as lease:
         content = Content(settings.root, lease)
         with Session(
             settings=settings,

@@ -16,7 +16,7 @@ def unpacked(
     base: "Result", content: "Content", database: "Database", *, lease: "Lease", is_root: bool, sink: "Sink"
 ) -> str:
     """Return the directory of the layer's snapshot, making it where there is none. Single-threaded callers only."""
-    rules = Rules(single_id=not is_root and _has_single_id(), userxattr=not is_root, devices=is_root)
+    rules = Rules(single_id=not is_root and _has_single_id(), userxattr=not is_root)
     layer = (str(base.diff_id), lambda: content.open(base.digest))
     return Snapshots(database).ensure([layer], rules=rules, lease=lease, sink=sink)[0]
 

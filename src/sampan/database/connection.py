@@ -66,15 +66,17 @@ class Database:
         """
         if os.getpid() != self._pid:
             raise Internal("a database connection crossed a fork")
-        try:
-            return self._connection.execute(sql, parameters)
-        except IntegrityError:
-            raise
-        except _sqlite3.DatabaseError as error:
-            # Inside a transaction SQLite may have rolled back already: only its caller can begin again.
-            if self._depth or not self._made_room(error):
-                raise self._translated(error) from error
-        return self._connection.execute(sql, parameters)
+        # Inside a transaction SQLite may have rolled back already: only its caller can begin again.
+        may_try_again = self._depth == 0
+        while True:
+            try:
+                return self._connection.execute(sql, parameters)
+            except IntegrityError:
+                raise
+            except _sqlite3.DatabaseError as error:
+                if not (may_try_again and self._made_room(error)):
+                    raise self._translated(error) from error
+                may_try_again = False
 
     def row(self, sql: str, parameters: "Sequence[Value]" = ()) -> "Row | None":
         """Run one statement and return its first row, or None."""
@@ -102,13 +104,14 @@ class Database:
 
     def _opened(self) -> "_sqlite3.Connection":
         """Connect; once more after a piece of the reserve has gone, if the disk was full."""
-        for attempt in (1, 2):
+        may_try_again = True
+        while True:
             try:
                 return _connect(self.path)
             except _sqlite3.DatabaseError as error:
-                if attempt == 2 or not self._made_room(error):
+                if not (may_try_again and self._made_room(error)):
                     raise self._translated(error) from error
-        raise Internal("unreachable")
+                may_try_again = False
 
     def _made_room(self, error: "_sqlite3.Error") -> bool:
         """Give up a piece of the reserve if `error` comes of a full disk; tell whether it makes sense to try again."""
@@ -123,7 +126,7 @@ class Database:
         code = _code(error)
         if self._is_full(code):
             reserve.give_up_piece(self.root)
-            hints = ("free space with `sampan image prune`, or remove containers with `sampan rm`", location.MOVE_HINT)
+            hints = ("free space: remove images with `sampan rmi` and containers with `sampan rm`", location.MOVE_HINT)
             return Exhausted(f"no space is left on the file system of `{self.root}`", hints=hints)
         if code == _SQLITE_BUSY:
             hint = f"see who holds it with `fuser -v {self.path}`, then try again"

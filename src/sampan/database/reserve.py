@@ -44,8 +44,12 @@ def give_up_piece(root: str) -> bool:
 
 
 def is_full(root: str) -> bool:
-    """Tell whether the file system of `root` has next to no space left for this process."""
-    return free_bytes(root) < FULL_BYTES
+    """Tell whether the file system of `root` has next to no space left for somebody without privileges.
+
+    Also for uid 0, which may be root in a user namespace only, to which the last blocks are closed as to all others.
+    """
+    counts = os.statvfs(root)
+    return counts.f_bavail * counts.f_frsize < FULL_BYTES
 
 
 def free_bytes(root: str) -> int:

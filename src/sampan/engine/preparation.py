@@ -214,7 +214,6 @@ def _unpack(database: "Database", settings: "Settings", snapshots: Snapshots, im
         shift=shift,
         single_id=settings.uid != 0 and _is_single_id(),
         userxattr=settings.uid != 0,
-        devices=settings.uid == 0,
     )
     with Lease(database, "run") as lease:
         lease.hold(f"image:{image.id}")

@@ -22,7 +22,7 @@ import os
 import time
 
 from sampan.engine import connection as links
-from sampan.engine import record, state
+from sampan.engine import record, state, takedown
 from sampan.storage import trash
 
 TYPE_CHECKING = False
@@ -95,6 +95,7 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
     told = state.read(directory)
     if not told.clean:
         links.sweep(database, container.id, told)
+        takedown.remove_run_directory(state.run_directory(settings, container.id))
         _mend(directory, told)
     record.set_active(database, container.id, active=False)
     if container.options.auto_remove:

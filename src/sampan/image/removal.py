@@ -89,10 +89,10 @@ def collect(database: "Database") -> int:
 
 def _forget_snapshots(database: "Database") -> int:
     rows = database.execute(
-        "DELETE FROM snapshots WHERE ready AND chain_id NOT IN (SELECT chain_id FROM layers) "
-        "AND 'chain:' || chain_id NOT IN (SELECT object FROM holds) RETURNING size_bytes"
+        "SELECT DISTINCT chain_id FROM snapshots WHERE ready AND chain_id NOT IN (SELECT chain_id FROM layers) "
+        "AND 'chain:' || chain_id NOT IN (SELECT object FROM holds)"
     )
-    return sum(row[0] for row in list(rows))
+    return Snapshots(database).remove([row[0] for row in rows])
 
 
 def _discard_blobs(database: "Database") -> int:

@@ -30,6 +30,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 # linux/if_link.h, linux/if_addr.h, linux/veth.h
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_AF_BRIDGE, _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 7, 12, 4
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFF_UP = 1
 
@@ -155,6 +156,15 @@ def add_veth(socket: Socket, name: str, peer: str, *, peer_mac: bytes, peer_netn
 def set_up(socket: Socket, index: int) -> None:
     """Set an interface up."""
     socket.request(_NEWLINK, 0, _link(index, _IFF_UP))
+
+
+def set_hairpin(socket: Socket, index: int) -> None:
+    """Let a bridge send a frame back by the port it came from: a container that asks for its own published port.
+
+    NOTE(br_netfilter): with it addresses are translated on the bridge, and such a frame is never routed.
+    """
+    payload = struct.pack("=BBHiII", _AF_BRIDGE, 0, 0, index, 0, 0)
+    socket.request(_SETLINK, 0, payload + nest(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_MODE, b"\1")))
 
 
 def delete_link(socket: Socket, index: int) -> None:

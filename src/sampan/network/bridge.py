@@ -47,7 +47,10 @@ def attach(netns_fd: int, endpoint: "Endpoint") -> None:
         eth0 = netlink.link_index(inside, "eth0")
         netlink.add_address(inside, eth0, pack(endpoint.address), endpoint.prefix)
         netlink.set_up(inside, eth0)
-        netlink.set_up(here, netlink.index_of(endpoint.interface) or 0)
+        port = netlink.link_index(here, endpoint.interface)
+        netlink.set_up(here, port)
+        if endpoint.ports:
+            netlink.set_hairpin(here, port)
         netlink.add_default_route(inside, pack(endpoint.gateway))
 
 

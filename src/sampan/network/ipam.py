@@ -48,6 +48,11 @@ class Network:
         return cls(record["name"], record["interface"], record["subnet"], record["prefix"])
 
 
+def interface_of(root: str) -> str:
+    """Return the name of the default network's bridge for the state in the directory `root`."""
+    return INTERFACE if root == _SYSTEM_ROOT else f"smp{zlib.crc32(root.encode()):08x}"
+
+
 def default_network(database: "Database") -> Network:
     """Return the default network; its subnet is chosen at the first call.
 
@@ -57,7 +62,7 @@ def default_network(database: "Database") -> Network:
     if row is not None:
         return Network.parse(document.parse(str(row[0])))
     with netlink.Socket() as socket:
-        interface = INTERFACE if database.root == _SYSTEM_ROOT else f"smp{zlib.crc32(database.root.encode()):08x}"
+        interface = interface_of(database.root)
         network = Network(DEFAULT, interface, _free_subnet(netlink.routes(socket)), _PREFIX)
     database.execute(
         "INSERT INTO networks (name, record) VALUES (?, ?)", (DEFAULT, document.render(network.document()))

@@ -86,13 +86,13 @@ class Snapshots:
             below.insert(0, self._ensure_one(work))
         return tuple(below)
 
-    def remove(self, chain_ids: "Sequence[str]") -> None:
+    def remove(self, chain_ids: "Sequence[str]") -> int:
         """Forget the snapshots of these chain ids, in the caller's transaction.
 
         `sweep` removes the directories after.
         """
-        for chain_id in chain_ids:
-            self._database.execute("DELETE FROM snapshots WHERE chain_id = ? AND ready", (chain_id,))
+        query = "DELETE FROM snapshots WHERE chain_id = ? AND ready RETURNING size_bytes"
+        return sum(row[0] for chain_id in chain_ids for row in list(self._database.execute(query, (chain_id,))))
 
     def sweep(self) -> None:
         """Remove what killed commands left and `remove` forgot: rows nobody works on, directories without a row."""

@@ -32,7 +32,7 @@ def exhausted(directory: str) -> Exhausted:
     return Exhausted(
         f"no space is left on the file system of `{directory}`",
         hints=(
-            "free space there, for instance with `sampan image prune`",
+            "free space there: remove images with `sampan rmi` and containers with `sampan rm`",
             "or move Sampan's data: set SAMPAN_ROOT to a directory on a larger disk",
         ),
     )

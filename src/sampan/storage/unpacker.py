@@ -42,19 +42,15 @@ class Rules:
     """How ids and attributes reach this file system.
 
     `shift` is added to every id; `single_id`: nothing can be given to another owner, so nobody is; `userxattr`:
-    overlayfs reads its marks from `user.` (a mount inside a user namespace); `devices`: make device nodes instead of
-    leaving them out.
+    overlayfs reads its marks from `user.` (a mount inside a user namespace).
     """
 
-    __slots__ = ("devices", "shift", "single_id", "userxattr")
+    __slots__ = ("shift", "single_id", "userxattr")
 
-    def __init__(
-        self, *, shift: int = 0, single_id: bool = False, userxattr: bool = False, devices: bool = False
-    ) -> None:
+    def __init__(self, *, shift: int = 0, single_id: bool = False, userxattr: bool = False) -> None:
         self.shift = shift
         self.single_id = single_id
         self.userxattr = userxattr
-        self.devices = devices
 
 
 class Unpacker:
@@ -138,7 +134,9 @@ class Unpacker:
                 self._replacing(path, lambda: os.mkfifo(path, 0o600))
                 self._adorn(path, entry)
             case tar.CHARACTER | tar.BLOCK_DEVICE:
-                self._device(path, entry)
+                # SECURITY: a container with a user namespace has no device program, so a node on a disk that its image
+                # brings with mode 0666 would open the machine's disk. Containers get their nodes in /dev, a tmpfs.
+                self._warn(f"the device node `{_shown(path)}` was left out")
             case _:
                 raise Corrupt(f"the archive has an entry of the unknown type `{entry.kind.decode('ascii', 'replace')}`")
 
@@ -183,18 +181,6 @@ class Unpacker:
             self._replacing(path, lambda: os.link(target, path, follow_symlinks=False))
         except FileNotFoundError as error:
             raise Corrupt(f"the hard link `{_shown(path)}` has a target that is not in the layer") from error
-
-    def _device(self, path: bytes, entry: Entry) -> None:
-        # SECURITY: a node on a disk can be opened wherever no device program forbids it; containers get theirs in /dev.
-        if not self._rules.devices:
-            self._warn(f"the device node `{_shown(path)}` was left out")
-            return
-        kind = stat.S_IFCHR if entry.kind == tar.CHARACTER else stat.S_IFBLK
-        if entry.major == 0 and entry.minor == 0 and kind == stat.S_IFCHR:
-            raise Corrupt(f"`{_shown(path)}` in the archive is a character device 0:0, which is overlayfs's whiteout")
-        number = os.makedev(entry.major, entry.minor)
-        self._replacing(path, lambda: os.mknod(path, kind | 0o600, number))
-        self._adorn(path, entry)
 
     def _white_out(self, directory: bytes, name: bytes) -> None:
         if name == _OPAQUE:

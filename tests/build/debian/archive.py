@@ -53,7 +53,9 @@ class Archive:
         with open(self.keyring, "wb") as file:
             file.write(bytes(self.key.extract_certificate()))
 
-    def publish(self, suite: str, debs: Mapping[str, bytes], *, depends: str = "", fields: str = "", codename: str = "") -> None:
+    def publish(
+        self, suite: str, debs: Mapping[str, bytes], *, depends: str = "", fields: str = "", codename: str = ""
+    ) -> None:
         """Write packages, their index and a signed release."""
         stanzas = []
         for name, contents in debs.items():

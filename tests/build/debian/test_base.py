@@ -17,8 +17,13 @@ from tests.build.debian.archive import Archive, deb, served
 pytestmark = [pytest.mark.first]
 
 DEBS = {
-    "one": deb("one", {"./bin/python3.13": b"elf", "./lib/x86_64-linux-gnu/libz.so.1": b"z", "./usr/share/doc/one/changelog": b"-"}),
-    "two": deb("two", {"./usr/share/ca-certificates/mozilla/A.crt": b"cert A", "./usr/share/doc/two/copyright": b"(c)"}),
+    "one": deb(
+        "one",
+        {"./bin/python3.13": b"elf", "./lib/x86_64-linux-gnu/libz.so.1": b"z", "./usr/share/doc/one/changelog": b"-"},
+    ),
+    "two": deb(
+        "two", {"./usr/share/ca-certificates/mozilla/A.crt": b"cert A", "./usr/share/doc/two/copyright": b"(c)"}
+    ),
 }
 
 

@@ -49,7 +49,10 @@ def test_virtual_package() -> None:
 
 def test_newest_of_all_suites() -> None:
     """A security update comes before the release's version, and never an older one before a newer."""
-    main, security = suite(stanza("a", "1.0-1"), stanza("b", "2")), suite(stanza("a", "1.0-1+deb13u1"), stanza("b", "1"))
+    main, security = (
+        suite(stanza("a", "1.0-1"), stanza("b", "2")),
+        suite(stanza("a", "1.0-1+deb13u1"), stanza("b", "1")),
+    )
     chosen = {package.name: package.version for package in closure.close(["a", "b"], [main, security])}
     assert chosen == {"a": "1.0-1+deb13u1", "b": "2"}
 
@@ -66,6 +69,8 @@ def test_missing() -> None:
 )
 def test_malformed_entry(field: str) -> None:
     """An entry that leads out of the pool, or past a bound, is Corrupt."""
-    text = stanza("a").replace(next(line for line in stanza("a").splitlines() if line.startswith(field.split(":")[0])), field)
+    text = stanza("a").replace(
+        next(line for line in stanza("a").splitlines() if line.startswith(field.split(":")[0])), field
+    )
     with pytest.raises(Corrupt, match="malformed entry"):
         suite(text).find("a")

@@ -31,7 +31,9 @@ class Bed:
     settings: Settings
     events: list[Event]
 
-    def load(self, suite: str = "trixie", *, keyring: str = "", options: dict[str, str] | None = None) -> list[index.Suite]:
+    def load(
+        self, suite: str = "trixie", *, keyring: str = "", options: dict[str, str] | None = None
+    ) -> list[index.Suite]:
         """Load the index of `suite`."""
         source = Source(uri=self.url, suites=(suite,), keyrings=(keyring or self.archive.keyring,))
         apt = Apt(archives=(source,), options=options or {}, machine_keyrings=(), root=self.archive.root)

@@ -25,7 +25,9 @@ def test_ldconfig_reads_it(place: str) -> None:
         file.write(linker.cache(LIBRARIES, "/usr/lib/x86_64-linux-gnu", "amd64"))
     done = subprocess.run([str(LDCONFIG), "-C", file.name, "-p"], capture_output=True, text=True, check=True)
     listed = [line.split()[0] for line in done.stdout.splitlines()[1:] if "=>" in line]
-    assert sorted(listed) == sorted(name for name, _ in LIBRARIES if name not in {"libz.so", "libz.so.1.3.1", "libstdc++.so.6.0.33"})
+    assert sorted(listed) == sorted(
+        name for name, _ in LIBRARIES if name not in {"libz.so", "libz.so.1.3.1", "libstdc++.so.6.0.33"}
+    )
     assert "libz.so.1 (libc6,x86-64) => /usr/lib/x86_64-linux-gnu/libz.so.1" in done.stdout
 
 

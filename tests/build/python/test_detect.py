@@ -48,14 +48,22 @@ def test_article(golden: Callable[[str, str], None]) -> None:
         (b"import flask as f\napplication = f.Flask(__name__)\n", "app:application", 5000),
         (b"from flask import Flask as F\nweb: F = F('x')\nweb.run(port=80)\n", "app:web", 80),
         (b"from flask import Flask\ndef create_app(config=None):\n    return Flask('x')\n", "app:create_app()", 5000),
-        (b"from flask import Flask\nclass Mine(Flask): pass\nPORT = 8123\napp = Mine('x')\napp.run('h', PORT)\n", "app:app", 8123),
+        (
+            b"from flask import Flask\nclass Mine(Flask): pass\nPORT = 8123\napp = Mine('x')\napp.run('h', PORT)\n",
+            "app:app",
+            8123,
+        ),
         (
             b"import os\nfrom flask import Flask\ntry:\n    app = Flask('x')\nfinally:\n    pass\n"
             b"def main():\n    app.run(port=int(os.environ.get('PORT', 7000)))\n",
             "app:app",
             7000,
         ),
-        (b"from flask import Flask\ndef build():\n    return Flask('x')\napp = build()\napp.run(port=port)\n", "app:app", 5000),
+        (
+            b"from flask import Flask\ndef build():\n    return Flask('x')\napp = build()\napp.run(port=port)\n",
+            "app:app",
+            5000,
+        ),
         (b"from factory import create_app\napp = create_app()\n", "app:app", 5000),
     ],
 )
@@ -154,7 +162,12 @@ def test_named_by_settings() -> None:
 
 @pytest.mark.parametrize(
     ("table", "complaint"),
-    [("prot = 1", "no key `prot`"), ("port = 'x'", "must be a int"), ("port = 70000", "not a port"), ("port = ", "not TOML")],
+    [
+        ("prot = 1", "no key `prot`"),
+        ("port = 'x'", "must be a int"),
+        ("port = 70000", "not a port"),
+        ("port = ", "not TOML"),
+    ],
 )
 def test_bad_settings(table: str, complaint: str) -> None:
     """Unknown keys and wrong types in [tool.sampan] are errors; a near miss is suggested."""

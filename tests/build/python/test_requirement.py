@@ -53,7 +53,13 @@ def test_circle() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"-e ./lib", b"./lib", b"git+https://example.org/x", b"x @ https://example.org/x.whl", b"https://example.org/x.tar.gz"],
+    [
+        b"-e ./lib",
+        b"./lib",
+        b"git+https://example.org/x",
+        b"x @ https://example.org/x.whl",
+        b"https://example.org/x.tar.gz",
+    ],
 )
 def test_what_would_be_built(line: bytes) -> None:
     """Paths and addresses are refused: a build script would run on the host."""

@@ -7,7 +7,7 @@ mirror nor time can change them. Packages are kept under their hash in `cache/de
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sampan.build.debian import closure, index, layout
@@ -116,15 +116,23 @@ class Maker:
     def entries(self, manifest: Manifest, python: str) -> list[Entry]:
         """Fetch what is missing, check every package, and lay them out."""
         apt = apts.load(self._settings)
-        # Closed in this order, also on an error: unpackers, fetchers, and what they fetch with.
-        with Mirror(apt, self._settings) as mirror, _Pool(CONNECTIONS) as fetchers, _Pool(os.cpu_count() or 1) as unpackers:
-            fetched = [fetchers.submit(self._fetch, apt, mirror, *item) for item in manifest.packages]
-            unpacked = []
-            for number, (waiting, (_, package)) in enumerate(zip(fetched, manifest.packages, strict=True), 1):
-                unpacked.append(unpackers.submit(layout.unpack, package.name, waiting.result()))
-                self._sink(Event("progress", "Debian packages", package.name, current=number, total=len(fetched)))
-            files = [item.result() for item in unpacked]
+        with Mirror(apt, self._settings) as mirror, ThreadPoolExecutor(CONNECTIONS) as fetchers:
+            try:
+                files = self._unpacked([fetchers.submit(self._fetch, apt, mirror, *item) for item in manifest.packages])
+            except BaseException:
+                fetchers.shutdown(cancel_futures=True)
+                raise
         return layout.lay_out(files, python=python, architecture=manifest.architecture)
+
+    def _unpacked(self, fetched: "Sequence[Future[tuple[str, bytes]]]") -> list[layout.Unpacked]:
+        """Unpack each package as soon as it is here."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as unpackers:
+            unpacked = []
+            for number, waiting in enumerate(fetched, 1):
+                name, contents = waiting.result()
+                unpacked.append(unpackers.submit(layout.unpack, name, contents))
+                self._sink(Event("progress", "Debian packages", name, current=number, total=len(fetched)))
+            return [item.result() for item in unpacked]
 
     def _kept(self, path: str) -> Manifest | None:
         try:
@@ -136,12 +144,12 @@ class Maker:
             pass  # a cache that cannot be used is none
         return None
 
-    def _fetch(self, apt: apts.Apt, mirror: Mirror, suite: str, package: Package) -> bytes:
-        """Return the .deb, from the cache or the mirror, with the hash that the manifest says."""
+    def _fetch(self, apt: apts.Apt, mirror: Mirror, suite: str, package: Package) -> tuple[str, bytes]:
+        """Return name and .deb, from the cache or the mirror, with the hash that the manifest says."""
         path = f"{self._cache}/debs/{package.sha256}.deb"
         kept = _read(path)
         if kept is not None and hashlib.sha256(kept).hexdigest() == package.sha256:
-            return kept
+            return package.name, kept
         root = _root(apt, suite)
         try:
             contents = mirror.fetch(root, package.file, limit=min(package.size_bytes, MAX_DEB_BYTES))
@@ -156,15 +164,7 @@ class Maker:
                 f"the package `{package.name}` {package.version} is not what the signed index says: its hash differs"
             )
         _keep(path, contents)
-        return contents
-
-
-class _Pool(ThreadPoolExecutor):
-    """Threads that on an error do not begin what waits."""
-
-    @override
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        self.shutdown(wait=True, cancel_futures=kind is not None)
+        return package.name, contents
 
 
 def _close(suites: Sequence[index.Suite], roots: Sequence[str], suite: str, architecture: str) -> Manifest:

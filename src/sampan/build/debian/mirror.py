@@ -14,7 +14,9 @@ from sampan.settings.apt import Apt
 from sampan.settings.configuration import Settings
 
 _TIMEOUT = urllib3.Timeout(connect=10, read=30)
-_RETRIES = urllib3.Retry(total=4, redirect=5, status=2, backoff_factor=0.3, status_forcelist=(429, 500, 502, 503, 504))
+_RETRIES = urllib3.Retry(
+    total=4, connect=2, redirect=5, status=2, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504)
+)
 _CHUNK_BYTES = 1 << 18
 CONNECTIONS = 8
 

@@ -1,0 +1,225 @@
+"""A namespace on the bridge: reachable by its address, by published ports, and by nothing else."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sampan.errors import AlreadyExists
+from sampan.kernel import netlink, nftables, syscalls
+from sampan.network import bridge, firewall, ipam
+from sampan.network.endpoint import Endpoint, PortMapping
+
+pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.netns]
+
+_SUBNET = "10.99.0.0"
+
+
+@pytest.fixture
+def network() -> Iterator[ipam.Network]:
+    """A network of this test's own, gone after it."""
+    network = ipam.Network("test", f"smpt{os.getpid():x}", _SUBNET, 16)
+    bridge.ensure(network)
+    firewall.ensure(network)
+    yield network
+    deadline = time.monotonic() + 5
+    while bridge.ports(network.interface) and time.monotonic() < deadline:  # of namespaces that are dying still
+        time.sleep(0.01)
+    bridge.remove(network)
+    firewall.remove(network)
+    assert netlink.index_of(network.interface) is None
+
+
+class Namespace:
+    """A network namespace with a server on port 5000 that says who asks."""
+
+    def __init__(self) -> None:
+        ready_read, ready_write = os.pipe()
+        go_read, self._go = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.close(self._go)
+                syscalls.unshare(syscalls.CLONE_NEWNET)
+                os.write(ready_write, b".")
+                os.read(go_read, 1)
+                with netlink.Socket() as inside:
+                    netlink.set_up(inside, 1)
+                _serve(ready_write)
+            finally:
+                os._exit(1)
+        os.close(go_read)
+        os.close(ready_write)
+        os.read(ready_read, 1)
+        self._ready = ready_read
+        self.fd = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY)
+
+    def serve(self) -> None:
+        """Let the server go, once the namespace has its address."""
+        os.write(self._go, b".")
+        assert os.read(self._ready, 1) == b"!"
+
+    def connect(self, address: tuple[str, int]) -> str:
+        """Connect from inside the namespace and return the answer, or the error's name."""
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
+            os.write(write, _ask(address).encode())
+            os._exit(0)
+        os.close(write)
+        os.waitpid(pid, 0)
+        with open(read, encoding="ascii") as file:
+            return file.read()
+
+    def end(self) -> None:
+        """End the server and the namespace."""
+        os.kill(self.pid, 9)
+        os.waitpid(self.pid, 0)
+        for fd in (self.fd, self._go, self._ready):
+            os.close(fd)
+
+
+def _serve(ready: int) -> None:
+    with socket.create_server(("0.0.0.0", 5000)) as server:
+        os.write(ready, b"!")
+        while True:
+            client, peer = server.accept()
+            with client:
+                client.sendall(peer[0].encode())
+
+
+def _ask(address: tuple[str, int]) -> str:
+    try:
+        with socket.create_connection(address, timeout=1) as client:
+            return client.recv(64).decode()
+    except OSError as error:
+        return type(error).__name__
+
+
+@pytest.fixture
+def namespaces(network: ipam.Network) -> Iterator[tuple[Namespace, Namespace]]:
+    """Two namespaces on the network, at .2 and .3, the first one with published ports."""
+    pair = (Namespace(), Namespace())
+    yield pair
+    for namespace in pair:
+        namespace.end()
+
+
+def _endpoint(network: ipam.Network, host: int, ports: tuple[PortMapping, ...] = ()) -> Endpoint:
+    return Endpoint(
+        f"{host:02d}{os.getpid():010x}",
+        bridge=network.interface,
+        address=f"10.99.0.{host}",
+        gateway=network.gateway,
+        prefix=network.prefix,
+        ports=ports,
+    )
+
+
+def test_published_ports_are_reached_from_everywhere_they_should_be(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace]
+) -> None:
+    """By 127.0.0.1, by the machine's own address, by another container and by itself; afterwards by nobody."""
+    first, second = namespaces
+    anywhere, local = _free_port(), _free_port()
+    published = (PortMapping(5000, host_port=anywhere), PortMapping(5000, host_port=local, host_ip="127.0.0.1"))
+    endpoint, other = _endpoint(network, 2, published), _endpoint(network, 3)
+    bridge.attach(first.fd, endpoint)
+    bridge.attach(second.fd, other)
+    firewall.publish(endpoint)
+    first.serve()
+    assert _ask(("10.99.0.2", 5000)) == network.gateway
+    assert _ask(("127.0.0.1", anywhere)) == network.gateway
+    assert _ask(("127.0.0.1", local)) == network.gateway
+    assert _ask((network.gateway, anywhere)) == network.gateway
+    assert second.connect(("10.99.0.2", 5000)) == "10.99.0.3"
+    assert second.connect((network.gateway, anywhere)) == network.gateway
+    assert first.connect((network.gateway, anywhere)) == network.gateway
+    # Published on 127.0.0.1 alone: for this machine, not for a container.
+    assert _ask((network.gateway, local)) == "ConnectionRefusedError"
+    assert second.connect((network.gateway, local)) == "ConnectionRefusedError"
+    firewall.unpublish(endpoint)
+    firewall.unpublish(endpoint)
+    assert _ask(("127.0.0.1", anywhere)) == "ConnectionRefusedError"
+    bridge.detach(endpoint)
+    bridge.detach(endpoint)
+    assert bridge.ports(network.interface) == [other.interface]
+
+
+def test_a_published_port_belongs_to_one_container(network: ipam.Network) -> None:
+    """A second container does not take it over, and its failure leaves the first one's as it is."""
+    port = PortMapping(5000, host_port=_free_port())
+    firewall.publish(_endpoint(network, 2, (port,)))
+    with pytest.raises(AlreadyExists):
+        firewall.publish(_endpoint(network, 3, (port, PortMapping(5000, host_port=_free_port()))))
+    # The second's own word does not take the first one's element away.
+    firewall.unpublish(_endpoint(network, 3, (port,)))
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        assert len(nftables.elements(socket_, firewall.table_of(network.interface), "published")) == 1
+    firewall.sweep(network, ["10.99.0.3"])
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        assert nftables.elements(socket_, firewall.table_of(network.interface), "published") == []
+
+
+def test_the_loopback_of_the_host_cannot_be_reached_from_a_container(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace]
+) -> None:
+    """A container that routes 127/8 to the bridge gets nowhere; the control shows that without the guard it would."""
+    first, _ = namespaces
+    bridge.attach(first.fd, _endpoint(network, 2))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_answer_twice, args=(server,), daemon=True).start()
+        port = server.getsockname()[1]
+        assert _ask(("127.0.0.1", port)) == "host"
+        assert _attack(first, network, port) == "TimeoutError"
+        _break_guard(network)
+        assert _attack(first, network, port) == "host"
+
+
+def _answer_twice(server: socket.socket) -> None:
+    for _ in range(2):
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"host")
+
+
+def _attack(namespace: Namespace, network: ipam.Network, port: int) -> str:
+    """From inside: send what is for 127.0.0.1 of the host out of eth0, as a container with NET_ADMIN may."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            syscalls.setns(namespace.fd, syscalls.CLONE_NEWNET)
+            with open("/proc/sys/net/ipv4/conf/eth0/route_localnet", "w", encoding="ascii") as file:
+                file.write("1")
+            commands = (
+                "ip addr del 127.0.0.1/8 dev lo 2>/dev/null; ip route del local 127.0.0.0/8 table local 2>/dev/null;"
+                f"ip route replace 127.0.0.0/8 via {network.gateway}"
+            )
+            os.system(commands)  # noqa: S605  # fixed words, in a namespace of this test's own
+            os.write(write, _ask(("127.0.0.1", port)).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(pid, 0)
+    with open(read, encoding="ascii") as file:
+        return file.read()
+
+
+def _break_guard(network: ipam.Network) -> None:
+    table = firewall.table_of(network.interface)
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        for handle, _ in nftables.our_rules(socket_, table, "guard"):
+            batch = nftables.Batch()
+            batch.delete_rule(table, "guard", handle)
+            batch.commit(socket_)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,97 @@
+#!/bin/bash
+# What a new user does on a fresh machine: the demo, then Docker's words. Runs inside an emulated machine, as root or as
+# the normal user dev; a copy of the checkout is at /share, and, where the host built the example already, the digest to
+# expect at /share/.expected. Prints one line a check, `ok NAME` or `not ok NAME`, and fails if any failed.
+set -u
+failures=0
+started=$SECONDS
+
+# check NAME COMMAND...: COMMAND's words are shown where it fails.
+check() {
+  local name=$1 before=$SECONDS output
+  shift
+  if output=$(eval "$*" </dev/null 2>&1); then
+    echo "ok $name ($((SECONDS - before)) s)"
+  else
+    echo "not ok $name: $*"
+    echo "$output" | tail -n 25 | sed 's/^/    /'
+    failures=$((failures + 1))
+  fi
+}
+
+fetch() {
+  python3 -c '
+import sys, time, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+for _ in range(300):
+    try:
+        print(opener.open(sys.argv[1], timeout=60).read().decode()); break
+    except OSError as error:
+        problem = error; time.sleep(0.2)
+else:
+    sys.exit(f"{sys.argv[1]}: {problem}")' "$1"
+}
+
+fetch_once() { python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$1"; }
+
+# traces: what a container leaves on a machine, as lines; the same before and after all this.
+traces() {
+  awk '{print "mount", $5}' /proc/self/mountinfo | grep -v '^mount /run/user/' | sort
+  for name in /sys/class/net/*; do echo "interface ${name##*/}"; done | grep -v 'sampan0$'
+  find /sys/fs/cgroup -path '*sampan*' -type d | grep -E '/[0-9a-f]{64}$'
+  ps -eo args= | grep -c '[s]ampan run' | sed 's/^/sampan processes /'
+}
+
+uname -r
+id -un
+python3 --version
+[ ! -e /share/.uidmap ] || command -v newuidmap || exit 1
+cd "$(mktemp -d /var/tmp/new-user-XXXX)" || exit 1
+mkdir sampan && cp -r /share/. sampan && cd sampan || exit 1
+before=$(traces)
+
+demo() { ./dev demo >/var/tmp/demo.out 2>&1 && grep -q 'Hello, Docker!' /var/tmp/demo.out; }
+check demo demo
+tail -n 60 /var/tmp/demo.out | sed 's/^/  | /'
+
+sampan=$PWD/.venv/bin/sampan
+address=$(ip -4 -o address show scope global | awk '{sub("/.*", "", $4); print $4; exit}')
+limits=
+[ "$(id -u)" != 0 ] || limits='--memory 256m --cpus 0.5'
+mkdir -p data
+
+check build "$sampan build -t hello ./examples/hello-flask"
+check images "$sampan images | grep -q hello"
+check run-d "$sampan run -d --name web -p 8000:5000 $limits -e A=b -v $PWD/data:/data hello"
+check fetch-loopback "fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"
+check fetch-own-address "fetch http://$address:8000 | grep -q 'Hello, Docker!'"
+inside=$("$sampan" inspect --format '{{.NetworkSettings.IPAddress}}' web)
+check fetch-from-container "$sampan run --rm hello python -c 'import urllib.request as r; print(r.urlopen(\"http://$inside:5000\", timeout=60).read())' | grep -q 'Hello, Docker!'"
+check ps "$sampan ps | grep -q web"
+check logs "$sampan logs web 2>&1 | grep -q ."
+check logs-f "timeout 10 $sampan logs -f web; [ \$? = 124 ]"
+check exec "[ \"\$($sampan exec web python -c 'import os; print(6 * 7, os.environ[\"A\"], os.getuid())')\" = '42 b 65532' ]"
+check exec-it "script -qec \"$sampan exec -it web python -c 'import sys; print(sys.stdin.isatty())'\" /dev/null | grep -q True"
+check inspect "$sampan inspect web | grep -q '\"Running\": true'"
+[ "$(id -u)" != 0 ] || check memory-limit "$sampan inspect --format '{{.HostConfig.Memory}}' web | grep -qx 268435456"
+check stop "$sampan stop web"
+check stopped "! fetch_once http://127.0.0.1:8000"
+check start "$sampan start web && fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"
+check rm "$sampan stop web && $sampan rm web"
+check run-rm "[ \"\$($sampan run --rm hello python -c 'print(1)')\" = 1 ]"
+check run-it "script -qec \"$sampan run --rm -it hello python -c 'import os; print(os.ttyname(0))'\" /dev/null | grep -q pts"
+check exit-status "$sampan run --rm hello python -c 'raise SystemExit(7)'; [ \$? = 7 ]"
+check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
+check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
+if [ -e /share/.expected ]; then
+  mkdir locked && cp examples/hello-flask/app.py examples/hello-flask/requirements.txt /share/.expected/sampan.lock locked
+  check same-digest "$sampan build --locked -t locked ./locked && $sampan inspect --format '{{.Id}}' locked | grep -qxF -f /share/.expected/id"
+  check rmi-locked "$sampan rmi locked"
+fi
+check rmi "$sampan rmi hello busybox"
+check no-trace "sleep 3; diff <(echo '$before') <(traces)"
+# A holder ends by itself; nothing of a normal user's may stay.
+[ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -f sampan"
+
+echo "$failures checks failed, $((SECONDS - started)) s"
+exit "$((failures > 0))"
