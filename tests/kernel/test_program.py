@@ -35,12 +35,22 @@ def test_a_time_out_ends_the_whole_group() -> None:
     with pytest.raises(Unavailable, match=r"`sh` has not ended after 0\.3 seconds"):
         program.run(["/bin/sh", "-c", "sleep 4711.25 & sleep 4711.25"], timeout=0.3)
     assert time.monotonic() - started < 10
+    deadline = time.monotonic() + 2
+    while (left := _sleepers()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert left == []
+
+
+def _sleepers() -> list[str]:
+    found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/cmdline", "rb") as file:
-                assert b"4711.25" not in file.read()
+                if file.read() == b"sleep\x004711.25\0":
+                    found.append(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue
+    return found
 
 
 def test_a_program_that_is_not_there_names_its_package() -> None:

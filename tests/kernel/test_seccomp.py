@@ -38,7 +38,7 @@ def _run(program: bytes, number: int, audit: int, arguments: tuple[int, ...] = (
         elif code == 0x05:
             at += value
         elif code == 0x06:
-            return value
+            return int(value)
         else:
             holds = {0x15: accumulator == value, 0x25: accumulator > value, 0x35: accumulator >= value}[code]
             at += if_true if holds else if_false

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +10,9 @@ from sampan.errors import Unsupported
 from sampan.oci.runtime import Resources
 from sampan.runtime import cgroup, cgroup_v1
 from sampan.settings import configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.cgroup]
 
