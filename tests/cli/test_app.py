@@ -207,7 +207,7 @@ def test_the_whole_help(golden: Callable[[str, str], None]) -> None:
 @pytest.mark.parametrize("name", list(catalog.FAMILIES))
 def test_each_command_explains_itself(name: str) -> None:
     """Every command has a summary, an example that it can parse, and flags in order with a text each."""
-    command = app.load(name)
+    command = catalog.load(name)
     assert command.name == name
     assert command.summary
     assert command.examples
@@ -232,8 +232,8 @@ def test_the_reference_is_fresh() -> None:
 @pytest.mark.parametrize("name", list(catalog.FAMILIES))
 def test_examples_parse(name: str) -> None:
     """What the help shows as an example is understood by the parser."""
-    for example in app.load(name).examples:
+    for example in catalog.load(name).examples:
         words = shlex.split(example.rpartition("| ")[2] if "| sampan" in example else example.partition(" | ")[0])
         assert words[0] == "sampan"
-        found, rest = app.find(words[1:])
-        flags.parse(app.load(found), rest)
+        found, rest = catalog.find(words[1:])
+        flags.parse(catalog.load(found), rest)

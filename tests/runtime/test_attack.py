@@ -61,6 +61,16 @@ def test_the_kernels_file_systems_are_not_moved(box: Box, path: str) -> None:
         box.run("true")
 
 
+@pytest.mark.parametrize("is_with_userns", [True, False])
+def test_a_device_node_of_the_image_does_not_open(box: Box, *, is_with_userns: bool) -> None:
+    """A node that is everybody's in the image is EACCES; control: without a user namespace, and its device program."""
+    os.mknod(f"{box.directory}/top/node", 0o020666, os.makedev(1, 5))
+    os.chmod(f"{box.directory}/top/node", 0o666)  # noqa: S103 (the attack)
+    box.is_with_userns = is_with_userns
+    status, output = box.run("head", "-c", "3", "/node")
+    assert (status, output) == ((1, output) if is_with_userns else (0, "\0\0\0"))
+
+
 def test_a_planted_module_is_not_imported(box: Box, plant: Plant) -> None:
     """Modules at every path where Python would look run in no start, no failure and no exec."""
     trap = "import os; os.close(os.open('/caught', os.O_CREAT))"

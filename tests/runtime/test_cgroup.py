@@ -8,7 +8,7 @@ import pytest
 
 from sampan.errors import Unsupported
 from sampan.oci.runtime import Resources
-from sampan.runtime import cgroup, cgroup_v1
+from sampan.runtime import cgroup, cgroup_v1, cgroupfs
 from sampan.settings import configuration
 
 if TYPE_CHECKING:
@@ -123,9 +123,9 @@ def test_a_frozen_group_stands_still(group: "cgroup.Cgroup") -> None:
 
 def test_a_limit_without_its_controller_is_an_error_for_the_one_who_asked() -> None:
     """`--memory` names the controller that is missing; no limit, no complaint."""
-    cgroup.require(Resources(), (), "hint")
+    cgroupfs.require(Resources(), (), "hint")
     with pytest.raises(Unsupported, match=r"`--memory` cannot be applied here.*`memory`") as caught:
-        cgroup.require(Resources(memory_bytes=1), ("cpu",), "hint")
+        cgroupfs.require(Resources(memory_bytes=1), ("cpu",), "hint")
     assert caught.value.hints[0] == "hint"
 
 

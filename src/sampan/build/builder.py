@@ -133,7 +133,7 @@ def _plan(directory: str, context: "Context") -> "Plan":
     files = {}
     for file in context.files:
         if not file.target and file.size_bytes <= detect.MAX_FILE_BYTES and detect.is_interesting(file.path):
-            files[file.path] = b"".join(context.stream(file))
+            files[file.path] = context.read(file)
     return plans.make(detect.detect(_shown(directory), files, paths))
 
 

@@ -8,15 +8,18 @@ be deleted at any time. A layer is a blob; its row in `builds` keeps it from bei
 import os
 
 from sampan.document import Malformed, parse, render
-from sampan.oci.digest import Digest
+from sampan.image.content import VerifiedFile
+from sampan.oci.digest import Digest, new_hasher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.image.content import Content
+    from sampan.storage.diff import Writable
 
 FRAGMENT = "fragment"
 
@@ -76,25 +79,25 @@ class Cache:
             ),
         )
 
-    def put_fragment(self, key: Digest, packed: bytes, record: "Document") -> Result:
-        """Keep a fragment under `key`; the record is written last."""
-        digest = Digest.of(packed)
+    def put_fragment(self, key: Digest, fill: "Callable[[Writable], Document]") -> Result:
+        """Keep under `key` what `fill` writes; the record, which it returns, is written last."""
         os.makedirs(self._directory, mode=0o700, exist_ok=True)
-        _replace(self.fragment_path(key), packed)
-        kept = {**record, "version": 1, "digest": str(digest), "size": len(packed), "key": key.hex}
-        _replace(f"{self.fragment_path(key)}.json", render(kept).encode())
-        return Result(digest, None, len(packed), kept)
+        with _Replacing(self.fragment_path(key)) as file:
+            record = fill(file)
+        digest = file.digest()
+        kept = {**record, "version": 1, "digest": str(digest), "size": file.size_bytes, "key": key.hex}
+        with _Replacing(f"{self.fragment_path(key)}.json") as file:
+            file.write(render(kept).encode())
+        return Result(digest, None, kept["size"], kept)
 
     def fragment_path(self, key: Digest) -> str:
         """Return where the fragment of `key` lies."""
         return f"{self._directory}/{key.hex}"
 
-    def read_fragment(self, result: Result) -> bytes:
-        """Return the bytes of a fragment; raises Corrupt where they are not what was recorded, FileNotFoundError."""
-        with open(f"{self._directory}/{result.record['key']}", "rb") as file:
-            packed = file.read()
-        result.digest.verify(packed, "a cached piece of a layer")
-        return packed
+    def open_fragment(self, result: Result) -> VerifiedFile:
+        """Open a fragment; its last read raises Corrupt where it is not what was recorded. Raises FileNotFoundError."""
+        path = f"{self._directory}/{result.record['key']}"
+        return VerifiedFile(open(path, "rb", buffering=0), result.digest)
 
     def _fragment(self, key: Digest) -> Result | None:
         try:
@@ -107,16 +110,41 @@ class Cache:
             return None
 
 
-def _replace(path: str, content: bytes) -> None:
-    """Write a file whole. Synced: a record must not outlive its fragment in a power cut."""
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+class _Replacing:
+    """A file beside `path`, hashed on the way, that is synced and takes its place when the block ends without an error.
+
+    Synced, since a record must not outlive its fragment in a power cut.
+    """
+
+    __slots__ = ("_file", "_hasher", "_path", "_temporary", "size_bytes")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._temporary = f"{path}.{os.getpid()}"
+        self._hasher = new_hasher()
+        self._file = open(self._temporary, "wb")  # noqa: SIM115 -- closed in __exit__
+        self.size_bytes = 0
+
+    def write(self, data: bytes, /) -> None:
+        """Take all of `data`."""
+        self._file.write(data)
+        self._hasher.update(data)
+        self.size_bytes += len(data)
+
+    def digest(self) -> Digest:
+        """Return the digest of what was written."""
+        return Digest("sha256", self._hasher.hexdigest())
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, kind: "type[BaseException] | None", *exception: object) -> None:
+        try:
+            with self._file:
+                if kind is None:
+                    self._file.flush()
+                    os.fsync(self._file.fileno())
+                    os.replace(self._temporary, self._path)
+        finally:
+            if os.path.exists(self._temporary):
+                os.unlink(self._temporary)

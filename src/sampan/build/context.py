@@ -10,12 +10,9 @@ import os
 import stat
 
 from sampan.build import ignore
-from sampan.errors import Conflict, Exhausted, InvalidArgument, NotFound, Place
+from sampan.build.entry import Source
+from sampan.errors import Exhausted, InvalidArgument, NotFound, Place
 from sampan.oci.digest import Digest, new_hasher
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MAX_FILES = 200_000
 MAX_TOTAL_BYTES = 16 * 1024**3
@@ -26,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 class File:
-    """One regular file or link of the context. `content` is None for a large file, which is read again by `stream`."""
+    """One regular file or link of the context. `content` is None for a large file, which is read again."""
 
     __slots__ = ("content", "hash", "is_executable", "path", "size_bytes", "target")
 
@@ -65,18 +62,21 @@ class Context:
             self._digest = Digest("sha256", hasher.hexdigest())
         return self._digest
 
-    def stream(self, file: File) -> "Iterator[bytes]":
-        """Yield the content of a file; raises Conflict where it has changed since it was looked at."""
-        if file.content is not None:
-            yield file.content
-            return
-        hasher = new_hasher()
-        with open(f"{self.root}/{file.path}", "rb", opener=_opener) as opened:
-            while piece := opened.read(_CHUNK_BYTES):
-                hasher.update(piece)
-                yield piece
-        if hasher.hexdigest() != file.hash:
-            raise Conflict(f"`{file.path}` changed while the image was being built", hints=("build again",))
+    def read(self, file: File) -> bytes:
+        """Return the content of a file that is known to be small; raises Conflict where it has changed."""
+        found = self.content(file)
+        if isinstance(found, bytes):
+            return found
+        pieces = []
+        while piece := found.read(_CHUNK_BYTES):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def content(self, file: File) -> "bytes | Source":
+        """Return the content of a file, of a large one what reads it when the layer is written."""
+        return (
+            file.content if file.content is not None else Source(f"{self.root}/{file.path}", file.size_bytes, file.hash)
+        )
 
 
 def scan(directory: str) -> Context:
@@ -221,7 +221,3 @@ def _read(fd: int, name: str) -> bytes:
         return os.read(opened, _KEPT_BYTES)
     finally:
         os.close(opened)
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -3,6 +3,10 @@
 `Executors` hands out one for each kind of vertex. The rules that make bytes of entries are in `layer`.
 """
 
+import io
+import os
+from functools import partial
+
 from sampan.build import entry as entries
 from sampan.build import layer
 from sampan.build.python import lower
@@ -10,12 +14,13 @@ from sampan.errors import Internal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sampan.build.cache import Result
     from sampan.build.context import Context
     from sampan.build.entry import Entry
     from sampan.build.graph import Vertex
+    from sampan.build.layer import Closable
     from sampan.build.python.plan import Plan
     from sampan.build.session import Session
     from sampan.build.solver import Executor
@@ -69,6 +74,8 @@ class _Base:
     def make(self, work: "Work") -> "list[Result]":
         from sampan.build.debian import base
 
+        # That it is there tells the next build, if this one is killed, to look for files that it left in the caches.
+        os.makedirs(self._session.scratch, exist_ok=True)
         maker = base.Maker(self._session.settings, clock=self._session.clock, sink=self._session.sink)
         manifest = base.parse_manifest(self._manifest, "`sampan.lock`")
         found = maker.entries(manifest, self._python)
@@ -89,9 +96,12 @@ class _Pack:
     def _layer(self, fragments: "tuple[Result, ...]") -> "Result":
         site = f"{self._site.lstrip('/')}/x"
         above = [entries.directory(path) for path in entries.parents([site, "usr/local/bin/x"])]
-        head, _ = layer.fragment(above)
-        members = [head, *(self._session.cache.read_fragment(fragment) for fragment in fragments)]
-        return layer.write(self._session.content, members, {"wheels": [item.record["wheel"] for item in fragments]})
+        head = io.BytesIO()
+        layer.fragment(above, head)
+        head.seek(0)
+        openers: list[Callable[[], Closable]] = [lambda: head]
+        openers += [partial(self._session.cache.open_fragment, fragment) for fragment in fragments]
+        return layer.write(self._session.content, openers, {"wheels": [item.record["wheel"] for item in fragments]})
 
 
 class _Application:
@@ -103,7 +113,7 @@ class _Application:
     def make(self, work: "Work") -> "list[Result]":
         context = self._session.context
         record = {"files": len(context.files)}
-        return [layer.write_entries(self._session.content, _entries(context), record) for _ in work]
+        return [layer.write_entries(self._session.content, list(_entries(context)), record) for _ in work]
 
 
 def _entries(context: "Context") -> "Iterator[Entry]":
@@ -115,5 +125,4 @@ def _entries(context: "Context") -> "Iterator[Entry]":
         if file.target:
             yield entries.link(path, file.target)
         else:
-            content = b"".join(context.stream(file))
-            yield entries.stamped(path, content, file.hash, 0o755 if file.is_executable else 0o644)
+            yield entries.stamped(path, context.content(file), file.hash, 0o755 if file.is_executable else 0o644)

@@ -1,7 +1,7 @@
 """A directory for one build's passing files, which goes when the build does, however it ends.
 
 Each lies in `cache/scratch` and is locked while its process lives; what a killed one left is removed by the next build
-that finds its lock free.
+that finds its lock free. So are files in the caches that it was about to rename: `NAME.PID`, or `NAME.PID-THREAD`.
 """
 
 import fcntl
@@ -10,6 +10,8 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
+
+_CACHES = ("fragments", "debs", "debian")
 
 
 class Scratch:
@@ -21,23 +23,60 @@ class Scratch:
         self.path = ""
 
     def __enter__(self) -> "Self":
+        os.makedirs(self._parent, mode=0o700, exist_ok=True)
+        while not self._make():
+            pass
+        return self
+
+    def _make(self) -> bool:
+        """Make and lock a directory; False where another build's sweep came between the two."""
         import tempfile
 
-        os.makedirs(self._parent, mode=0o700, exist_ok=True)
-        _sweep(self._parent)
         self.path = tempfile.mkdtemp(prefix="build-", dir=self._parent)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        return self
+        if os.path.isdir(self.path):
+            return True
+        os.close(self._fd)
+        return False
 
     def __exit__(self, *exception: object) -> None:
         _remove(self.path)
         os.close(self._fd)
 
 
-def _sweep(parent: str) -> None:
-    """Remove the directories whose processes are gone."""
-    for name in os.listdir(parent):
+def sweep(root: str) -> None:
+    """Remove what killed builds left; cheap where there is nothing."""
+    parent = f"{root}/cache/scratch"
+    try:
+        names = os.listdir(parent)
+    except FileNotFoundError:
+        return
+    if names:
+        _sweep_directories(parent, names)
+        for directory in _CACHES:
+            _sweep_files(f"{root}/cache/{directory}")
+
+
+def _sweep_files(directory: str) -> None:
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return
+    for name in names:
+        pid = name.rpartition(".")[2].partition("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            try:
+                os.unlink(f"{directory}/{name}")
+            except FileNotFoundError:
+                pass  # another build was quicker
+
+
+def _sweep_directories(parent: str, names: list[str]) -> None:
+    for name in names:
         try:
             fd = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):

@@ -1,6 +1,7 @@
 """What all parts of one build share: settings, store, cache, project, and what is made on first use. Hot."""
 
 from sampan.build.cache import Cache
+from sampan.build.scratch import Scratch, sweep
 from sampan.errors import Internal
 
 TYPE_CHECKING = False
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from sampan.build.context import Context
     from sampan.build.options import Options
     from sampan.build.sandbox import Sandbox
-    from sampan.build.scratch import Scratch
     from sampan.database.connection import Database
     from sampan.database.lease import Lease
     from sampan.events import Sink
@@ -67,8 +67,6 @@ class Session:
     def scratch(self) -> str:
         """The path of a directory that goes with the build."""
         if self._scratch is None:
-            from sampan.build.scratch import Scratch
-
             self._scratch = Scratch(self.settings.root).__enter__()
         return self._scratch.path
 
@@ -91,6 +89,7 @@ class Session:
         return Sandbox(self.base_directory(), is_root=self.settings.uid == 0)
 
     def __enter__(self) -> "Self":
+        sweep(self.settings.root)
         return self
 
     def __exit__(self, *exception: object) -> None:

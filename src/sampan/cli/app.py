@@ -11,14 +11,13 @@ import sys
 
 from sampan.cli import catalog, flags
 from sampan.cli.render import OutputGone, Printer
-from sampan.errors import Exhausted, Internal, InvalidArgument, NotFound, SampanError, Unsupported
+from sampan.errors import Exhausted, Internal, SampanError, Unsupported
 from sampan.settings import configuration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sampan.cli.flags import Command
     from sampan.settings.configuration import Settings
 
 INTERRUPTED = 128 + 2
@@ -44,15 +43,6 @@ def main(words: "Sequence[str] | None" = None) -> int:
         return READER_LEFT
     except Exception as error:  # noqa: BLE001  the process boundary: a person gets one clear error, never a traceback
         return _tell(error, printer)
-
-
-def load(name: str) -> "Command":
-    """Return a command of the catalog."""
-    family = catalog.FAMILIES[name]
-    # __import__, since `import importlib` costs more than the module that it would bring.
-    module = __import__(f"sampan.cli.{family}", fromlist=["COMMANDS"])
-    commands: tuple[Command, ...] = module.COMMANDS
-    return next(command for command in commands if command.name == name)
 
 
 def from_system(error: OSError) -> SampanError:
@@ -83,12 +73,12 @@ def _dispatch(words: list[str], settings: "Settings", printer: Printer) -> int:
         return texts.show(words[1:], printer)
     if words[0] in {"-v", "--version"}:
         words = ["version", "--format=short"]
-    name, rest = find(words)
+    name, rest = catalog.find(words)
     if not name:
         from sampan.cli import help as texts
 
         return texts.show(words, printer)
-    command = load(name)
+    command = catalog.load(name)
     parsed = flags.parse(command, rest)
     if parsed.help:
         from sampan.cli import help as texts
@@ -114,36 +104,6 @@ def _tell(error: Exception, printer: Printer) -> int:
     )
     printer.error(told)
     return told.exit_status
-
-
-def find(words: list[str]) -> tuple[str, list[str]]:
-    """Return the command's name and what follows it; the name is `""` for a management word alone."""
-    first = words[0]
-    if first in catalog.FAMILIES:
-        return first, words[1:]
-    if first.startswith("-"):
-        known = ["--debug", "--help", "--version"]
-        near = flags.suggest(first, known)
-        hints = (f"did you mean `{near}`?",) if near else ()
-        raise flags.UsageError(f"unknown flag: `{first}`", hints=(*hints, "`sampan help` shows what there is"))
-    if first not in catalog.GROUPS:
-        raise _unknown(first, "", [*catalog.FAMILIES, *catalog.GROUPS])
-    group = catalog.GROUPS[first]
-    if len(words) == 1 or words[1] in {"-h", "--help"}:
-        return "", []
-    if words[1] not in group:
-        raise _unknown(words[1], f"{first} ", list(group))
-    return group[words[1]], words[2:]
-
-
-def _unknown(word: str, group: str, known: list[str]) -> SampanError:
-    """Explain a command that is not in the catalog."""
-    if not group and os.path.isdir(word):
-        return InvalidArgument(f"unknown command: `{word}`", hints=(f"`sampan run ./{word}` runs the project there",))
-    near = flags.suggest(word, known)
-    hints = (f"did you mean `sampan {group}{near}`?",) if near else ()
-    listing = f"`sampan {group.strip() or 'help'}` lists the commands"
-    return NotFound(f"unknown command: `{group}{word}`", hints=(*hints, listing))
 
 
 def _permission_hints() -> tuple[str, ...]:

@@ -3,6 +3,11 @@
 Docker's management forms (`container ls`, `image rm`) are other names of the same commands.
 """
 
+import os
+
+from sampan.cli import flags
+from sampan.errors import InvalidArgument, NotFound, SampanError
+
 # Command -> module of this room, whose COMMANDS has it. In the order of `sampan help`.
 FAMILIES = {
     "run": "run",
@@ -49,3 +54,42 @@ GROUPS = {
     "buildx": {"build": "build"},
     "system": {"reset": "system reset"},
 }
+
+
+def load(name: str) -> "flags.Command":
+    """Return a command of the catalog."""
+    family = FAMILIES[name]
+    # __import__, since `import importlib` costs more than the module that it would bring.
+    module = __import__(f"sampan.cli.{family}", fromlist=["COMMANDS"])
+    commands: tuple[flags.Command, ...] = module.COMMANDS
+    return next(command for command in commands if command.name == name)
+
+
+def find(words: list[str]) -> tuple[str, list[str]]:
+    """Return the command's name and what follows it; the name is `""` for a management word alone."""
+    first = words[0]
+    if first in FAMILIES:
+        return first, words[1:]
+    if first.startswith("-"):
+        known = ["--debug", "--help", "--version"]
+        near = flags.suggest(first, known)
+        hints = (f"did you mean `{near}`?",) if near else ()
+        raise flags.UsageError(f"unknown flag: `{first}`", hints=(*hints, "`sampan help` shows what there is"))
+    if first not in GROUPS:
+        raise _unknown(first, "", [*FAMILIES, *GROUPS])
+    group = GROUPS[first]
+    if len(words) == 1 or words[1] in {"-h", "--help"}:
+        return "", []
+    if words[1] not in group:
+        raise _unknown(words[1], f"{first} ", list(group))
+    return group[words[1]], words[2:]
+
+
+def _unknown(word: str, group: str, known: list[str]) -> SampanError:
+    """Explain a command that is not in the catalog."""
+    if not group and os.path.isdir(word):
+        return InvalidArgument(f"unknown command: `{word}`", hints=(f"`sampan run ./{word}` runs the project there",))
+    near = flags.suggest(word, known)
+    hints = (f"did you mean `sampan {group}{near}`?",) if near else ()
+    listing = f"`sampan {group.strip() or 'help'}` lists the commands"
+    return NotFound(f"unknown command: `{group}{word}`", hints=(*hints, listing))

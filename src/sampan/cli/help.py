@@ -1,6 +1,6 @@
 """Help, from the same tables that the parser reads: `sampan help`, `sampan run --help`, and docs/reference/cli.md."""
 
-from sampan.cli import app, catalog
+from sampan.cli import catalog
 from sampan.cli.flags import Command, Flag
 from sampan.cli.render import Printer
 
@@ -21,14 +21,14 @@ def show(words: list[str], printer: Printer) -> int:
     if words[0] in catalog.GROUPS and (len(words) == 1 or words[1].startswith("-")):
         printer.out(group(words[0]))
         return 0
-    name, _ = app.find(words)
-    printer.out(command(app.load(name)))
+    name, _ = catalog.find(words)
+    printer.out(command(catalog.load(name)))
     return 0
 
 
 def overview() -> str:
     """Return the text of `sampan help`."""
-    rows = [(name, app.load(name).summary) for name in catalog.FAMILIES]
+    rows = [(name, catalog.load(name).summary) for name in catalog.FAMILIES]
     return "\n".join(
         [
             TITLE,
@@ -49,7 +49,7 @@ def overview() -> str:
 
 def group(name: str) -> str:
     """Return the text of a management word such as `container`."""
-    rows = [(f"{name} {word}", app.load(meant).summary) for word, meant in catalog.GROUPS[name].items()]
+    rows = [(f"{name} {word}", catalog.load(meant).summary) for word, meant in catalog.GROUPS[name].items()]
     return "\n".join([f"usage: sampan {name} COMMAND", "", "commands:", *_columns(rows)])
 
 
@@ -70,7 +70,7 @@ def reference() -> str:
     made = "Made from the flag tables by `python -m sampan.cli.help > docs/reference/cli.md`."
     lines = ["# Command line reference", "", made, ""]
     lines += ["| command | what it does |", "|---|---|"]
-    commands = [app.load(name) for name in catalog.FAMILIES]
+    commands = [catalog.load(name) for name in catalog.FAMILIES]
     lines += [f"| [`sampan {c.name}`](#sampan-{c.name.replace(' ', '-')}) | {c.summary} |" for c in commands]
     for what in commands:
         lines += ["", *_chapter(what)]

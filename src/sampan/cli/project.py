@@ -12,10 +12,11 @@ import socket
 import time
 
 from sampan.build import builder
-from sampan.cli import render, request, run, terminal
+from sampan.cli import cidfile, render, request, terminal
 from sampan.cli.build import directory_of
 from sampan.cli.flags import Parsed
 from sampan.cli.progress import Listener
+from sampan.cli.render import OutputGone
 from sampan.database import connection
 from sampan.engine import container, inspection
 from sampan.errors import AlreadyExists, NotFound, SampanError
@@ -39,24 +40,45 @@ STOP_SECONDS = 1
 def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Build and run; return the status of the application, or of the signal that ended it."""
     directory = directory_of(parsed.arguments[0])
-    request.options(parsed, settings, directory)  # what is wrong in the flags shows before the build
+    # What is wrong in the flags shows before the build.
+    first = request.options(parsed, settings, directory)
+    if not first.detach:
+        terminal.check(tty=first.tty, interactive=first.interactive)
     with Listener(printer, quiet=parsed.is_set("quiet")) as sink, connection.open(settings) as database:
         no_cache = parsed.is_set("no-cache")
         result = builder.build(settings, database, directory, tags=(), locked=False, no_cache=no_cache, sink=sink)
     wanted = _options(parsed, settings, result.image_id, result.plan.port)
-    if not wanted.detach:
-        terminal.check(tty=wanted.tty, interactive=wanted.interactive)
     with _started(parsed, settings, wanted) as started:
-        run.write_cidfile(parsed, started.container.id)
-        if wanted.detach:
-            printer.out(started.container.id)
-        addresses = _addresses(settings, started.container.id, wanted, result.plan.port)
-        if wanted.detach:
-            _announce_detached(addresses, started.container.id, settings, printer)
-            return 0
-        if addresses and not wanted.tty:
-            _thread.start_new_thread(_announce, (addresses, printer))
-        return _stay(started, parsed, settings, wanted)
+        try:
+            return _accompany(started, parsed, settings, printer, wanted=wanted, port=result.plan.port)
+        except (KeyboardInterrupt, OutputGone):
+            # What nobody sits in front of any more shall not go on unseen.
+            if not wanted.detach:
+                _end(settings, started.container.id)
+            raise
+
+
+def _accompany(
+    started: "Started",
+    parsed: Parsed,
+    settings: "Settings",
+    printer: "Printer",
+    *,
+    wanted: "RunOptions",
+    port: int | None,
+) -> int:
+    """Say what runs where; in the foreground, copy its output until it ends."""
+    identity = started.container.id
+    cidfile.write(parsed, identity)
+    if wanted.detach:
+        printer.out(identity)
+    addresses = _addresses(settings, identity, wanted, port)
+    if wanted.detach:
+        _announce_detached(addresses, identity, settings, printer)
+        return 0
+    if addresses and not wanted.tty:
+        _thread.start_new_thread(_announce, (addresses, printer))
+    return terminal.relay(started.client, parsed, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=False)
 
 
 def _options(parsed: Parsed, settings: "Settings", image: str, port: int | None) -> "RunOptions":
@@ -71,7 +93,7 @@ def _options(parsed: Parsed, settings: "Settings", image: str, port: int | None)
 
 def _started(parsed: Parsed, settings: "Settings", wanted: "RunOptions") -> "Started":
     """Start; where the project's port is taken, say how to choose another."""
-    run.refuse_cidfile(parsed)
+    cidfile.refuse(parsed)
     try:
         return container.run(settings, wanted, window=terminal.window() if wanted.tty else None)
     except AlreadyExists as error:
@@ -79,16 +101,7 @@ def _started(parsed: Parsed, settings: "Settings", wanted: "RunOptions") -> "Sta
             raise
         port = wanted.ports[0].container_port
         hint = f"`sampan run -p {LOCALHOST}:{port + 1}:{port} {parsed.arguments[0]}` publishes it on another port"
-        raise AlreadyExists(error.what, hints=(*error.hints, hint), at=error.at) from error.__cause__
-
-
-def _stay(started: "Started", parsed: Parsed, settings: "Settings", wanted: "RunOptions") -> int:
-    """Copy output until the application ends, or until a signal says that it is enough."""
-    try:
-        return terminal.relay(started.client, parsed, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=False)
-    except KeyboardInterrupt:
-        _end(settings, started.container.id)
-        raise
+        raise AlreadyExists(error.what, hints=(hint,), at=error.at) from error.__cause__
 
 
 def _end(settings: "Settings", identity: str) -> None:
@@ -103,7 +116,12 @@ def _addresses(settings: "Settings", identity: str, wanted: "RunOptions", port: 
     """Return where the application can be reached from this machine."""
     if wanted.network == "host":
         return [(LOCALHOST, port)] if port else []
-    ports = inspection.inspect(settings, identity)["NetworkSettings"]["Ports"]
+    if not wanted.ports and not wanted.publish_all:
+        return []
+    try:
+        ports = inspection.inspect(settings, identity)["NetworkSettings"]["Ports"]
+    except NotFound:
+        return []  # it has ended already, and --rm removed it
     bound = [binding for inside, outside in ports.items() if inside.endswith("/tcp") for binding in outside or ()]
     return [(_reachable(binding["HostIp"]), int(binding["HostPort"])) for binding in bound]
 
@@ -115,11 +133,11 @@ def _reachable(address: str) -> str:
 
 def _announce(addresses: list[tuple[str, int]], printer: "Printer") -> None:
     """Print each URL once it answers (in a thread of its own)."""
+    deadline = time.monotonic() + ANSWER_SECONDS
     for address, port in addresses:
-        deadline = time.monotonic() + ANSWER_SECONDS
-        while not _answers(address, port) and time.monotonic() < deadline:
+        while not (answered := _answers(address, port)) and time.monotonic() < deadline:
             time.sleep(TRY_SECONDS)
-        printer.note(printer.paint(f"http://{address}:{port}", render.BOLD))
+        _tell(address, port, printer, answered=answered, more=" (Ctrl-C stops it)")
 
 
 def _announce_detached(
@@ -128,12 +146,18 @@ def _announce_detached(
     """Print each URL once it answers, or after a while; raises SampanError where the application has ended."""
     deadline = time.monotonic() + DETACHED_SECONDS
     for address, port in addresses:
-        while not _answers(address, port) and time.monotonic() < deadline:
+        while not (answered := _answers(address, port)) and time.monotonic() < deadline:
             if not _is_running(settings, identity):
                 hints = (f"`sampan logs {identity[:12]}` shows what it said",)
                 raise SampanError("the application ended before it answered", hints=hints)
             time.sleep(TRY_SECONDS)
-        printer.note(printer.paint(f"http://{address}:{port}", render.BOLD))
+        _tell(address, port, printer, answered=answered)
+
+
+def _tell(address: str, port: int, printer: "Printer", *, answered: bool, more: str = "") -> None:
+    """Print a URL."""
+    url = printer.paint(f"http://{address}:{port}", render.BOLD)
+    printer.note(f"running at {url}{more}" if answered else f"nothing answers at {url} yet")
 
 
 def _is_running(settings: "Settings", identity: str) -> bool:

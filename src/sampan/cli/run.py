@@ -2,11 +2,11 @@
 
 import os
 
-from sampan.cli import request, terminal
+from sampan.cli import cidfile, request, terminal
 from sampan.cli.flags import Command, Parsed
 from sampan.engine import container
 from sampan.engine.run_options import RunOptions
-from sampan.errors import AlreadyExists, NotFound
+from sampan.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Record a container and print its id."""
     wanted = request.options(parsed, settings, parsed.arguments[0])
-    refuse_cidfile(parsed)
+    cidfile.refuse(parsed)
     try:
         made = container.create(settings, wanted)
     except NotFound as error:
         raise explain_missing(error, settings, wanted.image) from error.__cause__
-    write_cidfile(parsed, made.id)
+    cidfile.write(parsed, made.id)
     printer.out(made.id)
     return 0
 
@@ -41,13 +41,13 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
     """Run `wanted` in the background, or in the foreground until it ends; return the command's exit status."""
     if not wanted.detach:
         terminal.check(tty=wanted.tty, interactive=wanted.interactive)
-    refuse_cidfile(parsed)
+    cidfile.refuse(parsed)
     try:
         started = container.run(settings, wanted, window=terminal.window() if wanted.tty else None)
     except NotFound as error:
         raise explain_missing(error, settings, wanted.image) from error.__cause__
     with started:
-        write_cidfile(parsed, started.container.id)
+        cidfile.write(parsed, started.container.id)
         if wanted.detach:
             printer.out(started.container.id)
             return 0
@@ -77,20 +77,6 @@ def explain_missing(error: NotFound, settings: "Settings", image: str) -> NotFou
     else:
         hint = "there are no registries yet: `sampan build`, `sampan load` and `sampan import` make images"
     return NotFound(error.what, hints=(hint, *error.hints), at=error.at)
-
-
-def refuse_cidfile(parsed: Parsed) -> None:
-    """Refuse a --cidfile that is there already."""
-    path = parsed.text("cidfile")
-    if path and os.path.lexists(path):
-        raise AlreadyExists(f"the id file `{path}` exists", hints=(f"remove it with `rm {path}`",))
-
-
-def write_cidfile(parsed: Parsed, identity: str) -> None:
-    """Write the container's id where --cidfile says."""
-    if path := parsed.text("cidfile"):
-        with open(path, "x", encoding="ascii") as file:
-            file.write(identity)
 
 
 RUN = Command(

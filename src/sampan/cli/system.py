@@ -58,6 +58,7 @@ def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         return 1
     if os.path.lexists(f"{settings.root}/{MARK}"):
         _remove_containers(settings)
+        _remove_network(settings)
     for directory in (settings.root, settings.run):
         _remove_tree(directory)
         printer.note(f"removed {directory}")
@@ -78,7 +79,7 @@ def _is_sure(settings: "Settings", printer: "Printer") -> bool:
 
 
 def _remove_containers(settings: "Settings") -> None:
-    """Kill and remove every container, then what networks left on the machine."""
+    """Kill and remove every container."""
     from sampan.engine import container, inspection
 
     for row in inspection.summaries(settings, all=True):
@@ -88,6 +89,20 @@ def _remove_containers(settings: "Settings") -> None:
             continue  # it removed itself meanwhile
     if inspection.summaries(settings, all=True):
         raise Conflict("a container was started meanwhile", hints=("run `sampan system reset` again",))
+
+
+def _remove_network(settings: "Settings") -> None:
+    """Take the bridge and its rules off the machine; a normal user's went with their holder."""
+    if settings.uid != 0:
+        return
+    from sampan.database import connection
+    from sampan.network import bridge, firewall, ipam
+
+    with connection.open(settings) as database:
+        with database.transaction():
+            network = ipam.default_network(database)
+        firewall.remove(network)
+        bridge.remove(network)
 
 
 def _remove_tree(directory: str) -> None:

@@ -50,9 +50,14 @@ class Client:
         # What came with an EXIT frame.
         self.status: int | None = None
 
-    def send(self, data: bytes) -> None:
-        """Send whole frames and wait until they are out: for a few control frames before a relay."""
+    def send(self, data: bytes, rights: "list[tuple[int, int, bytes]] | None" = None) -> None:
+        """Send whole frames and wait until they are out: for a few control frames before a relay.
+
+        `rights` go with the first byte (SCM_RIGHTS of unix(7)).
+        """
         view = memoryview(data)
+        if rights:
+            view = view[self._socket.sendmsg([view], rights, _socket.MSG_NOSIGNAL) :]
         while view:
             view = view[self._socket.send(view) :]
 

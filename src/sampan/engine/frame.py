@@ -14,6 +14,7 @@ A frame is docker's stream header, [type, 0, 0, 0, length in 4 bytes, big endian
     EXIT      monitor -> command   one byte: the status; the last frame there is
     STARTED   monitor -> command   empty: the command was executed
     ACK       monitor -> command   32 bits: so many bytes of stdin went to the container, and as many may follow
+    READY     monitor -> command   a JSON document: what the ground can do (`assembly.features`), before the request
     TICK      monitor -> command   empty: the log has grown (to FOLLOW clients, in place of the bytes)
     HELLO     command -> monitor   one byte, the first frame on the socket: ATTACH, FOLLOW or CONTROL
     REQUEST   command -> monitor   a JSON document, the first frame on the launch channel: what to start
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from sampan.document import Document
 
 STDIN, STDOUT, STDERR, ERROR = 0, 1, 2, 3
-RESIZE, SIGNAL, CLOSE, EXIT, STARTED, ACK, TICK = 16, 17, 18, 19, 20, 21, 22
+RESIZE, SIGNAL, CLOSE, EXIT, STARTED, ACK, TICK, READY = 16, 17, 18, 19, 20, 21, 22, 23
 HELLO, REQUEST = 32, 33
 ATTACH, FOLLOW, CONTROL = b"a", b"f", b"c"
 

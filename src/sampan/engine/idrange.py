@@ -6,38 +6,38 @@ out. The `ranges` table says which are in use; they are freed with the container
 """
 
 from sampan.errors import Exhausted, Unsupported
-from sampan.runtime.idmap import RANGE_SIZE, Range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.database.connection import Database
 
 # The first block is the one that snapshots are shifted to where nothing can be idmapped (`shared`).
+RANGE_SIZE = 65536
 SHARED, FIRST, LAST = 0x6000_0000, 0x6001_0000, 0x7FFF_0000
 FILE_BYTES = 1024 * 1024
 
 
-def allocate(database: "Database", container_id: str, directory: str = "/etc") -> Range:
-    """Return a free block and record it for the container; the caller holds a write transaction. Raises Exhausted."""
+def allocate(database: "Database", container_id: str, directory: str = "/etc") -> int:
+    """Return the first id of a free block and record it for the container; the caller holds a write transaction. Raises Exhausted."""
     taken = {row[0] for row in database.execute("SELECT start FROM ranges")}
     foreign = _foreign(directory)
     for start in range(FIRST, LAST, RANGE_SIZE):
         if start not in taken and not _touches(start, foreign):
             database.execute("INSERT INTO ranges(start, container_id) VALUES (?, ?)", (start, container_id))
-            return Range(start)
+            return start
     raise Exhausted(
         "all ranges of host ids are in use", hints=("stop containers that are not needed, or run with `--userns=host`",)
     )
 
 
-def shared(directory: str = "/etc") -> Range:
-    """Return the block that all containers share whose files are shifted on disk; raises Unsupported where it is taken."""
+def shared(directory: str = "/etc") -> int:
+    """Return the first id of the block that all containers share whose files are shifted on disk; raises Unsupported where it is taken."""
     if _touches(SHARED, _foreign(directory)):
         raise Unsupported(
             f"the host ids from {SHARED} on belong to somebody in `/etc/subuid` or `/etc/passwd`",
             hints=("run with `--userns=host`", "or move SAMPAN_ROOT to a file system that can be idmapped, such as ext4"),
         )
-    return Range(SHARED)
+    return SHARED
 
 
 def _touches(start: int, spans: list[tuple[int, int]]) -> bool:

@@ -13,7 +13,7 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import frame, state
+from sampan.engine import frame, launch, state
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
 from sampan.errors import SampanError
@@ -37,6 +37,8 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     if received is None:
         return
     request, pidfd = received
+    if not request["mappings"]:
+        launch.seal(launch.KEEPER, channel, settings, request, pidfd)
     try:
         if request["detach"]:
             cgroup.open_parent(settings).enter_monitor()

@@ -27,7 +27,6 @@ import sys
 from sampan.document import parse, render
 from sampan.engine import attach, frame
 from sampan.errors import Internal
-from sampan.kernel import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,11 +49,21 @@ _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sampan.engine.laun
 class Launch:
     """A monitor that waits for its request. Send one, or abandon it."""
 
-    __slots__ = ("_memfd", "_socket")
+    __slots__ = ("_memfd", "client")
 
     def __init__(self, channel: _socket.socket, memfd: int | None) -> None:
-        self._socket = channel
+        # The channel, on which READY comes before a request is sent, and STARTED or ERROR after.
+        self.client = attach.Client(channel)
         self._memfd = memfd
+
+    def ready(self) -> "Document":
+        """Wait until the monitor is ready and return what it found (`assembly.features`); raises its error."""
+        answer = self.client.receive()
+        if answer is None:
+            raise Internal("the container's monitor ended before it was ready")
+        if answer[0] == frame.ERROR:
+            raise frame.parse_error(answer[1])
+        return parse(answer[1].decode())
 
     def send(self, request: "Document", passed_fd: int) -> attach.Client:
         """Give the monitor its request and a descriptor; return the channel, on which STARTED or ERROR will come.
@@ -62,7 +71,7 @@ class Launch:
         Closes `passed_fd`: from here on the monitor alone holds the lock.
         """
         payload = render(request | {"version": VERSION}).encode()
-        client = attach.Client(self._socket)
+        client = self.client
         try:
             if self._memfd is not None:
                 _write(self._memfd, payload)
@@ -70,8 +79,7 @@ class Launch:
                 self._memfd, payload = None, b""
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(passed_fd))]
             message = frame.pack(frame.REQUEST, payload)
-            sent = self._socket.sendmsg([message], rights, _socket.MSG_NOSIGNAL)
-            client.send(message[sent:])
+            client.send(message, rights)
         except (BrokenPipeError, ConnectionResetError):
             pass  # it has failed already: the channel says why
         finally:
@@ -80,7 +88,7 @@ class Launch:
 
     def abandon(self) -> None:
         """Let the monitor go: there is nothing to start. Idempotent, and harmless after `send`."""
-        self._socket.close()
+        self.client.close()
         if self._memfd is not None:
             os.close(self._memfd)
             self._memfd = None
@@ -98,15 +106,13 @@ def fork(settings: "Settings", kind: str = MONITOR) -> Launch:
     gc.freeze()
     if os.fork() == 0:
         _leave_caller(theirs.fileno())
-        _end(lambda: _serve(kind, theirs, settings, None))
+        _end(lambda: _serve(kind, theirs, settings))
     theirs.close()
     return Launch(ours, None)
 
 
 def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
     """Execute it in a fresh interpreter, whatever threads this process has."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = dict(settings.environment) | {"SAMPAN_ROOT": settings.root, "SAMPAN_RUN": settings.run}
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     memfd = os.memfd_create("sampan-request")
     # They take the numbers 0 and 1 on the way: whatever numbers they have here, nothing is inherited by accident.
@@ -116,7 +122,7 @@ def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
         (os.POSIX_SPAWN_DUP2, memfd, 1),
         (os.POSIX_SPAWN_DUP2, null, 2),
     ]
-    argv = [sys.executable, "-I", "-S", "-c", _PROGRAM, package, str(settings.uid), kind]
+    argv, environment = _argv(settings, kind, "0", "1", "-1"), _environment(settings)
     try:
         pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsigmask=(), setsigdef=_defaults())
     except BaseException:
@@ -135,23 +141,56 @@ def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
     return Launch(ours, memfd)
 
 
+def seal(kind: str, channel: _socket.socket, settings: "Settings", request: "Document", passed_fd: int) -> None:
+    """Execute this process anew from a read-only mount of the interpreter, unless that is done, and be it again.
+
+    SECURITY: a container without a user namespace may open the program of a process that enters it (`interpreter`).
+    """
+    from sampan.runtime import interpreter
+
+    if interpreter.is_sealed():
+        return
+    memfd = os.memfd_create("sampan-request")
+    _write(memfd, render(request).encode())
+    for fd in (memfd, channel.fileno(), passed_fd):
+        os.set_inheritable(fd, True)
+    numbers = (str(channel.fileno()), str(memfd), str(passed_fd))
+    interpreter.execute_sealed(sys.executable, tuple(_argv(settings, kind, *numbers)), _environment(settings))
+
+
+def _argv(settings: "Settings", kind: str, *numbers: str) -> list[str]:
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable, "-I", "-S", "-c", _PROGRAM, package, str(settings.uid), kind, *numbers]
+
+
+def _environment(settings: "Settings") -> dict[str, str]:
+    return dict(settings.environment) | {"SAMPAN_ROOT": settings.root, "SAMPAN_RUN": settings.run}
+
+
 def main() -> "NoReturn":
-    """Be the monitor that `spawn` executed: the channel is descriptor 0, the memfd 1."""
+    """Be the process that `spawn` or `seal` executed: its words are uid, kind, channel, memfd, and the descriptor or -1."""
     from sampan.settings import configuration
 
-    if os.fork():
-        os._exit(0)
-    channel = _socket.socket(fileno=os.dup(0))
-    memfd = os.dup(1)
-    settings = configuration.Settings(dict(os.environ), int(sys.argv[2]))  # noqa: TID251 - this is the process's start
-    _leave_caller(channel.fileno(), memfd)
-    _end(lambda: _serve(sys.argv[3], channel, settings, memfd))
+    uid, kind, channel_fd, memfd, passed_fd = sys.argv[2], sys.argv[3], *map(int, sys.argv[4:7])
+    if passed_fd < 0:
+        if os.fork():
+            os._exit(0)
+        channel_fd, memfd = os.dup(channel_fd), os.dup(memfd)
+    settings = configuration.Settings(dict(os.environ), int(uid))  # noqa: TID251 - this is the process's start
+    channel = _socket.socket(fileno=channel_fd)
+    if passed_fd < 0:
+        _leave_caller(channel_fd, memfd)
+    _end(lambda: _serve(kind, channel, settings, memfd, passed_fd))
 
 
-def _serve(kind: str, channel: _socket.socket, settings: "Settings", memfd: int | None) -> None:
+def _serve(
+    kind: str, channel: _socket.socket, settings: "Settings", memfd: int | None = None, passed_fd: int = -1
+) -> None:
     """Import what this kind of process needs, and be it; what it does not catch itself crosses the channel."""
 
     def receive() -> "tuple[Document, int] | None":
+        if memfd is not None and passed_fd >= 0:
+            return _read(memfd), passed_fd
         return _receive(channel, memfd)
 
     try:
@@ -182,10 +221,14 @@ def _receive(channel: _socket.socket, memfd: int | None) -> "tuple[Document, int
         for kind, payload in decoder.feed(data):
             if kind != frame.REQUEST or passed_fd < 0:
                 return None
-            text = payload if memfd is None else os.pread(memfd, frame.PAYLOAD_BYTES, 0)
-            if memfd is not None:
-                os.close(memfd)
-            return _checked(parse(text.decode())), passed_fd
+            return _checked(parse(payload.decode())) if memfd is None else _read(memfd), passed_fd
+
+
+def _read(memfd: int) -> "Document":
+    """Take the request out of the memfd."""
+    text = os.pread(memfd, frame.PAYLOAD_BYTES, 0)
+    os.close(memfd)
+    return _checked(parse(text.decode()))
 
 
 def _checked(request: "Document") -> "Document":
@@ -206,12 +249,16 @@ def _leave_caller(*keep: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number, inheritable=True)
-    first = 3
-    for fd in sorted(keep):
-        if fd > first:
-            syscalls.close_range(first, fd - 1)
-        first = fd + 1
-    syscalls.close_range(first)
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        if fd > 2 and fd not in keep:
+            _close(fd)
+
+
+def _close(fd: int) -> None:
+    try:
+        os.close(fd)
+    except OSError:
+        pass  # the one that listed the directory
 
 
 def _defaults() -> list[int]:

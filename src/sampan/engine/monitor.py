@@ -30,19 +30,21 @@ import gc
 import os
 import time
 
+from sampan.document import render
 from sampan.engine import connection as links
-from sampan.engine import etc, fault, frame, state, takedown
+from sampan.engine import assembly, etc, fault, frame, launch, state, takedown
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch
 from sampan.errors import Internal, SampanError
 from sampan.kernel import seccomp
-from sampan.oci.runtime import Spec
-from sampan.runtime import cgroup, idmap, process, rootfs
+from sampan.oci.runtime import Process, Spec
+from sampan.runtime import cgroup, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.launch import Receive
+    from sampan.runtime import foreign
     from sampan.settings.configuration import Settings
 
 # Where the kernel lets us: the OOM killer takes the container before the one who can tell of it.
@@ -54,11 +56,16 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     parent = cgroup.open_parent(settings)
     parent.enter_monitor()
     own_score = _lower_oom_score()
+    found = assembly.features(settings)
+    channel.sendall(frame.pack(frame.READY, render({name: getattr(found, name) for name in found.__slots__}).encode()))
     gc.freeze()
     received = receive()
     if received is None:
         return
     request, lock_fd = received
+    own_score = request.setdefault("oom_score_adj", own_score)
+    if not request["has_userns"]:
+        launch.seal(launch.MONITOR, channel, settings, request, lock_fd)
     watch = _Start(request, settings, lock_fd, parent, own_score).run(channel)
     if watch is not None:
         watch.begin(channel)
@@ -67,7 +74,7 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
 class _Start:
     """One start; see the module for its states."""
 
-    __slots__ = ("_cgroup", "_connector", "_created", "_listener", "_lock_fd", "_parent", "_pipes", "_request", "_settings", "_spec", "_state")
+    __slots__ = ("_cgroup", "_connector", "_created", "_listener", "_lock_fd", "_own_score", "_parent", "_pipes", "_request", "_settings", "_spec", "_state")
 
     def __init__(
         self, request: "Document", settings: "Settings", lock_fd: int, parent: "cgroup.Parent", own_score: int | None
@@ -76,14 +83,13 @@ class _Start:
         self._settings = settings
         self._lock_fd = lock_fd
         self._parent = parent
-        self._spec = Spec.parse(request["spec"])
-        if own_score is not None and self._spec.process.oom_score_adj is None:
-            # The container keeps what it would have had.
-            self._spec.process.oom_score_adj = own_score
+        self._own_score = own_score
+        # Replaced by the first step; a failure before it needs none.
+        self._spec = Spec(Process(()))
         self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
         self._connector = links.Connector(request["network"])
         self._cgroup: cgroup.Cgroup | None = None
-        self._created: process.Created | None = None
+        self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None
         self._pipes: Pipes | None = None
 
@@ -107,36 +113,58 @@ class _Start:
         request, directory = self._request, self._request["directory"]
         state.write(directory, self._state, durable=False)
         self._reach(fault.MONITOR_REQUESTED)
-        etc.write(directory, **request["etc"])
+        self._spec = assembly.spec(request)
+        if self._own_score is not None and self._spec.process.oom_score_adj is None:
+            # The container keeps what it would have had.
+            self._spec.process.oom_score_adj = self._own_score
+        etc.write(directory, **assembly.etc(request))
         self._listener = _listen(request["run_directory"])
-        has_userns = "user" in self._spec.namespaces
-        self._cgroup = self._parent.create(request["id"], self._spec.resources, devices=not has_userns)
-        self._state.cgroup = self._cgroup.document()
+        if request["runtime"]:
+            self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
+        else:
+            has_userns = "user" in self._spec.namespaces
+            self._cgroup = self._parent.create(request["id"], self._spec.resources, devices=not has_userns)
+            self._state.cgroup = self._cgroup.document()
         state.write(directory, self._state, durable=False)
         self._connector.prepare()
 
     def _create(self) -> None:
         """Make the container, connect its network, and let it go."""
-        request, process_ = self._request, self._spec.process
-        with Pipes(has_terminal=process_.terminal, has_stdin=request["interactive"]) as self._pipes:
-            self._created = process.create(
-                self._spec,
-                root=self._open_root,
-                stdio=self._pipes.theirs(),
-                cgroup=self._cgroup,
-                seccomp_program=self._seccomp_program(),
-            )
+        has_terminal = self._spec.process.terminal
+        with Pipes(has_terminal=has_terminal, has_stdin=self._request["interactive"]) as self._pipes:
+            make = self._create_foreign if self._request["runtime"] else self._create_own
+            self._created = make(self._pipes.theirs())
             self._reach(fault.MONITOR_CREATED)
             self._connector.connect(self._created)
             self._reach(fault.MONITOR_NETWORKED)
             self._created.start()
 
-    def _open_root(self, userns_fd: int | None) -> int:
-        root = self._request["root"]
-        source = rootfs.RootSource(
-            tuple(root["lowers"]), root["upper"], root["work"], is_idmapped=root["is_idmapped"]
+    def _create_own(self, stdio: process.Stdio) -> process.Created:
+        return process.create(
+            self._spec,
+            root=self._open_root,
+            stdio=stdio,
+            cgroup=self._cgroup,
+            seccomp_program=self._seccomp_program(),
         )
-        return rootfs.open_root(source, userns_fd, _features(root["features"]), userxattr=root["userxattr"])
+
+    def _create_foreign(self, stdio: process.Stdio) -> "foreign.Created":
+        """Make the container with runc, crun or another: it makes the cgroup and compiles the filter itself."""
+        from sampan.runtime import foreign
+
+        choice, profile = self._request["seccomp"], self._request["seccomp_profile"]
+        capabilities = self._spec.process.capabilities
+        if choice != "unconfined":
+            whole = seccomp.default(capabilities) if profile is None else seccomp.resolve(profile, capabilities)
+            self._spec.seccomp = whole
+        runtime = foreign.Runtime(self._request["runtime"], f"{self._settings.run}/runtime")
+        directory = self._request["directory"]
+        return foreign.create(
+            runtime, self._request["id"], self._spec, directory=directory, root=self._open_root, stdio=stdio
+        )
+
+    def _open_root(self, userns_fd: int | None) -> int:
+        return assembly.open_root(self._request["root"], userns_fd)
 
     def _seccomp_program(self) -> bytes | None:
         """Return the filter that the request asks for, None for none."""
@@ -149,9 +177,10 @@ class _Start:
     def _watched(self) -> "Document":
         """Return all that `watch` needs: the facts, and the numbers of the descriptors, which are its own now."""
         created, group, listener, pipes = self._created, self._cgroup, self._listener, self._pipes
-        if created is None or group is None or listener is None or pipes is None:
+        if created is None or listener is None or pipes is None:
             raise Internal("a start is not complete")
-        group.close()
+        if group is not None:
+            group.close()
         network = self._connector.document()
         self._state.status = state.RUNNING
         self._state.pid = created.pid
@@ -170,7 +199,8 @@ class _Start:
             "has_stdin": request["interactive"],
             "state": {name: getattr(self._state, name) for name in self._state.__slots__},
             "network": network,
-            "oom_file": _oom_file(group.document()),
+            "id": request["id"],
+            "oom_file": _oom_file(self._state.cgroup, self._spec.cgroups_path),
             "fds": {
                 "pidfd": created.pidfd,
                 "lock": self._lock_fd,
@@ -192,7 +222,7 @@ class _Start:
         document = self._request | {
             "root": self._settings.root,
             "network": self._connector.document(),
-            "state": {"cgroup": self._state.cgroup},
+            "state": {"cgroup": self._state.cgroup, "runtime": self._state.runtime},
         }
         try:
             self._state.clean = takedown.all(document, self._reach)
@@ -233,16 +263,14 @@ def _lower_oom_score() -> int | None:
     return own
 
 
-def _oom_file(group: "Document") -> str:
-    """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups."""
+def _oom_file(group: "Document | None", path: str) -> str:
+    """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups.
+
+    Without a group of ours (a foreign runtime) it is that of the spec's `path`.
+    """
+    if group is None:
+        v1 = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
+        return v1 if os.path.exists(v1) else f"/sys/fs/cgroup{path}/memory.events"
     if group["cgroup"] == 1:
         return f"{group['directories'].get('memory', '')}/memory.oom_control"
     return f"{group['directory']}/memory.events"
-
-
-def _features(document: "Document") -> idmap.Features:
-    return idmap.Features(
-        document["overlay_recipe"],
-        has_detached_overlay=document["has_detached_overlay"],
-        has_idmapped_tmpfs=document["has_idmapped_tmpfs"],
-    )

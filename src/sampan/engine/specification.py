@@ -4,9 +4,9 @@ Everything that docker adds by itself stands here as data: capabilities, mounts,
 image-spec config.md (what an image's Env, User, WorkingDir mean), runtime-spec config-linux.md, moby's oci/defaults.go.
 """
 
-from sampan.engine.run_options import parse_signal
+from sampan.engine.config import CPU_PERIOD_US, environment_of
 from sampan.engine.user import User
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.kernel import capability
 from sampan.oci.runtime import Device, IdMapping, Mount, Process, Resources, Spec
 
@@ -40,8 +40,6 @@ MASKED_PATHS = (
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 SHM_BYTES = 64 * 1024 * 1024
-MEMORY_LEAST_BYTES = 6 * 1024 * 1024  # docker refuses less: no process starts in that
-CPU_PERIOD_US = 100_000
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
 WORKERS_LABEL = "io.sampan.workers"
 WORKER_BYTES = 64 * 1024 * 1024
@@ -89,7 +87,7 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
         gid_mappings=place.mappings,
         devices=(),
         cgroups_path=f"/sampan/{place.container_id}",
-        resources=resources(options, place.processors),
+        resources=resources(options),
         masked_paths=() if options.privileged else MASKED_PATHS,
         readonly_paths=() if options.privileged else READONLY_PATHS,
         sysctl=_sysctl(options),
@@ -119,54 +117,6 @@ def _limit(value: int) -> int:
     return (1 << 64) - 1 if value < 0 else value
 
 
-def merged(options: "RunOptions", image: "Document") -> "Document":
-    """Return docker's Config document: an image's `config` with the options over it; raises InvalidArgument without a command."""
-    entrypoint, command = image.get("Entrypoint"), image.get("Cmd")
-    if options.entrypoint is not None:
-        # moby: an entrypoint of one's own takes the image's Cmd away.
-        entrypoint, command = list(options.entrypoint) or None, None
-    if options.command:
-        command = list(options.command)
-    if not (entrypoint or command):
-        raise InvalidArgument(
-            f"the image `{options.image}` has no command of its own",
-            hints=(f"name one: `sampan run {options.image} COMMAND`",),
-        )
-    exposed = dict(image.get("ExposedPorts") or {})
-    exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
-    return {
-        "Hostname": options.hostname,
-        "User": options.user or image.get("User") or "",
-        "Tty": options.tty,
-        "OpenStdin": options.interactive,
-        "StdinOnce": options.interactive and not options.detach,
-        "Env": list(_environment_of(image.get("Env") or (), options.env)),
-        "Cmd": command,
-        "Entrypoint": entrypoint,
-        "Image": options.image,
-        "Volumes": image.get("Volumes") or None,
-        "WorkingDir": options.workdir or image.get("WorkingDir") or "",
-        "Labels": dict(image.get("Labels") or {}) | options.labels,
-        "ExposedPorts": exposed,
-        "StopSignal": options.stop_signal or image.get("StopSignal") or "SIGTERM",
-        "StopTimeout": options.stop_timeout_seconds,
-    }
-
-
-def stop_signal(config: "Document") -> int:
-    """Return the number of the signal that asks the container to end."""
-    return parse_signal(config["StopSignal"])
-
-
-def _environment_of(*lists: "object") -> "list[str]":
-    """Merge lists of KEY=value; a later one wins in an earlier one's place."""
-    result: dict[str, str] = {}
-    for words in lists:
-        if isinstance(words, (list, tuple)):
-            result |= {str(word).partition("=")[0]: str(word).partition("=")[2] for word in words}
-    return [f"{key}={value}" for key, value in result.items()]
-
-
 def environment(options: "RunOptions", config: "Document", place: Place, user: User) -> tuple[str, ...]:
     """Return the environment: docker's defaults, the image's and the person's, HOME where nobody said."""
     defaults = [f"PATH={PATH}", f"HOSTNAME={place.hostname}"]
@@ -175,7 +125,7 @@ def environment(options: "RunOptions", config: "Document", place: Place, user: U
     if config["Labels"].get(WORKERS_LABEL) == "auto":
         defaults.append(f"WEB_CONCURRENCY={workers(options, place.processors)}")
     defaults.append(f"HOME={user.home}")
-    return tuple(_environment_of(defaults, config["Env"]))
+    return tuple(environment_of(defaults, config["Env"]))
 
 
 def workers(options: "RunOptions", processors: int) -> int:
@@ -211,53 +161,18 @@ def _capability(word: str) -> str:
     return name
 
 
-def resources(options: "RunOptions", processors: int) -> Resources:
-    """Return the limits that were asked for; raises InvalidArgument for those that docker refuses."""
-    memory, swap = options.memory_bytes, options.memory_swap_bytes
-    if memory is not None and memory < MEMORY_LEAST_BYTES:
-        raise InvalidArgument("a memory limit must be at least 6 MiB", hints=("try `--memory 64m`",))
-    if swap is not None and memory is None:
-        raise InvalidArgument("`--memory-swap` needs `--memory`", hints=("it is the sum of both",))
-    if swap is not None and memory is not None and -1 != swap < memory:
-        raise InvalidArgument("`--memory-swap` is less than `--memory`", hints=("it is the sum of both",))
-    quota = options.cpu_quota_us
-    if quota is not None and quota > processors * CPU_PERIOD_US:
-        raise InvalidArgument(f"there are only {processors} processors", hints=(f"`--cpus` is 0.01 to {processors}",))
-    pids = options.pids_limit
+def resources(options: "RunOptions") -> Resources:
+    """Return the limits that were asked for (`config.check` has looked at them)."""
+    quota, pids = options.cpu_quota_us, options.pids_limit
     return Resources(
-        memory_bytes=memory,
+        memory_bytes=options.memory_bytes,
         # Not said (or 0): as much swap again as memory, which the cgroup room sets where swap is counted at all.
-        memory_swap_bytes=swap or None,
+        memory_swap_bytes=options.memory_swap_bytes or None,
         cpu_quota_us=quota,
         cpu_period_us=CPU_PERIOD_US if quota is not None else None,
         cpu_shares=options.cpu_shares or None,
         pids=pids if pids is not None and pids > 0 else None,
     )
-
-
-def check(options: "RunOptions", machine: str) -> None:
-    """Raise Unsupported or InvalidArgument for what cannot be had, before anything is made."""
-    if options.init:
-        raise Unsupported(
-            "`--init` is not there yet", hints=("images that Sampan builds have an init; for others name one as the entrypoint",)
-        )
-    if options.network not in {"bridge", "default", "none", "host"}:
-        raise Unsupported(
-            f"the network `{options.network}` is not there", hints=("networks: `bridge`, `none` and `host`",)
-        )
-    if options.userns not in {"", "auto", "private", "host"}:
-        raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
-    architecture = options.platform.removeprefix("linux/").partition("/")[0]
-    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    if architecture and architecture not in {ours, machine}:
-        raise Unsupported(f"this machine runs `linux/{ours}`, not `{options.platform}`")
-    if options.ports and options.network in {"host", "none"}:
-        raise InvalidArgument(
-            f"ports cannot be published with `--network {options.network}`", hints=("leave one of both out",)
-        )
-    for word in options.add_host:
-        if not word.partition(":")[2]:
-            raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))
 
 
 def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:

@@ -23,11 +23,14 @@ from sampan.engine.attach import Client
 from sampan.engine.record import Container
 from sampan.engine.run_options import RunOptions
 from sampan.errors import Conflict, Internal
+from sampan.image.store import Images
 from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.database.connection import Database
+    from sampan.document import Document
+    from sampan.image.store import Image
     from sampan.settings.configuration import Settings
 
 # A monitor that has told the exit takes its network and cgroup down in some 10 ms; a dying process may hold up the
@@ -39,7 +42,7 @@ _POLL_SECONDS = 0.002
 def create(settings: "Settings", options: RunOptions) -> Container:
     """Record a new container; see container.create."""
     with connection.open(settings) as database:
-        image = preparation.find_image(database, settings, options)
+        image = preparation.find_image(database, options)
         with database.transaction():
             sweep.fold(database, settings)
             sweep.discard_orphans(database, settings)
@@ -54,15 +57,19 @@ def create_and_start(
 ) -> tuple[Container, Client]:
     """Do what container.run promises, with a monitor that waits; the caller abandons it on an error."""
     with connection.open(settings) as database:
-        image = preparation.find_image(database, settings, options)
+        image = preparation.find_image(database, options)
+        ground = preparation.Ground(monitor.ready())
+        layers = preparation.lowers(database, settings, options, image, ground)
         with database.transaction():
             sweep.fold(database, settings)
             sweep.discard_orphans(database, settings)
             container, lock_fd = _insert(database, settings, options, image, active=True)
-            leased = preparation.lease(database, settings, container)
+            leased = preparation.lease(database, settings, container, ground)
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
-        client = _launch(database, settings, container, monitor, lock_fd, leased, window)
-    return container, client
+        with _Locked(database, settings, lock_fd):
+            request = preparation.request(database, settings, container, leased, layers, ground)
+    _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
+    return container, monitor.client
 
 
 def start(
@@ -71,18 +78,44 @@ def start(
     """Do what container.start promises, with a monitor that waits; the caller abandons it on an error and on None."""
     with connection.open(settings) as database:
         container = record.by_name(database, name)
+        ground = preparation.Ground(monitor.ready())
         lock_fd = _lock_for_start(database, settings, container)
         if lock_fd is None:
             return None
-        with database.transaction():
-            record.set_active(database, container.id, active=True)
-            leased = preparation.lease(database, settings, container)
-        fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
-        return container, _launch(database, settings, container, monitor, lock_fd, leased, window)
+        with _Locked(database, settings, lock_fd):
+            image = Images(database).find(container.image_id)
+            layers = preparation.lowers(database, settings, container.options, image, ground)
+            with database.transaction():
+                record.set_active(database, container.id, active=True)
+                leased = preparation.lease(database, settings, container, ground)
+            fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
+            request = preparation.request(database, settings, container, leased, layers, ground)
+    _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
+    return container, monitor.client
+
+
+class _Locked:
+    """A lock that a monitor is to get; on an error in the `with` it is let go, and what was handed out is folded."""
+
+    __slots__ = ("_database", "_lock_fd", "_settings")
+
+    def __init__(self, database: "Database", settings: "Settings", lock_fd: int) -> None:
+        self._database = database
+        self._settings = settings
+        self._lock_fd = lock_fd
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, *exception: object) -> None:
+        """Undo, if there was an error."""
+        if kind is not None:
+            os.close(self._lock_fd)
+            sweep.refresh(self._database, self._settings)
 
 
 def _insert(
-    database: "Database", settings: "Settings", options: RunOptions, image: preparation.Found, *, active: bool
+    database: "Database", settings: "Settings", options: RunOptions, image: "Image", *, active: bool
 ) -> tuple[Container, int]:
     """Write the row, and make and lock the directory; the caller holds a write transaction."""
     container = preparation.container(database, settings, options, image)
@@ -113,22 +146,11 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
         time.sleep(_POLL_SECONDS)
 
 
-def _launch(
-    database: "Database",
-    settings: "Settings",
-    container: Container,
-    monitor: launch.Launch,
-    lock_fd: int,
-    leased: "preparation.Leased",
-    window: tuple[int, int] | None,
-) -> Client:
-    """Give the monitor its request and wait for its answer; a start that failed is folded before the error is raised."""
-    try:
-        request = preparation.request(database, settings, container, leased, window)
-    except BaseException:
-        os.close(lock_fd)
-        sweep.refresh(database, settings)
-        raise
+def _launch(settings: "Settings", monitor: launch.Launch, request: "Document", lock_fd: int) -> None:
+    """Give the monitor its request and wait for its answer; a start that failed is folded before the error is raised.
+
+    No database is open meanwhile: to close it takes as long as the monitor's first steps.
+    """
     client = monitor.send(request, lock_fd)
     fault.reach(fault.COMMAND_REQUESTED, fault.chosen(settings))
     # What `fold` threw away; now, for the monitor is at work meanwhile.
@@ -141,7 +163,7 @@ def _launch(
             raise frame.parse_error(answer[1])
     except BaseException:
         client.close()
-        sweep.refresh(database, settings)
+        with connection.open(settings) as database:
+            sweep.refresh(database, settings)
         raise
     fault.reach(fault.COMMAND_STARTED, fault.chosen(settings))
-    return client

@@ -51,6 +51,7 @@ class State:
         "oom_killed",
         "pid",
         "process",
+        "runtime",
         "seccomp",
         "start_time",
         "started_at",
@@ -76,6 +77,7 @@ class State:
         process: "Document | None" = None,
         mappings: "list[Document] | None" = None,
         seccomp: str = "",
+        runtime: "Document | None" = None,
     ) -> None:
         self.status = status
         self.pid = pid
@@ -97,6 +99,8 @@ class State:
         self.process = process
         self.mappings = mappings or []
         self.seccomp = seccomp
+        # The foreign runtime that has it, which must be told of its end; None for our own.
+        self.runtime = runtime
 
     def document(self) -> "Document":
         """Return what `read` reads."""

@@ -94,6 +94,8 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
         return
     told = state.read(directory)
     if not told.clean:
+        if told.runtime is not None:
+            takedown.forget(told.runtime, container.id)
         links.sweep(database, container.id, told)
         takedown.remove_run_directory(state.run_directory(settings, container.id))
         _mend(directory, told)

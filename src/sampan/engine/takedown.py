@@ -49,6 +49,19 @@ def remove_run_directory(path: str) -> None:
         pass
 
 
+def forget(runtime: "Document", container_id: str) -> None:
+    """Have a foreign runtime kill what is left of the container and forget it. Idempotent."""
+    from sampan.errors import SampanError
+    from sampan.runtime import foreign
+
+    try:
+        foreign.Runtime(runtime["path"], runtime["state_directory"]).run("delete", "--force", container_id)
+    except SampanError:
+        # runc 1.1 says "container does not exist" and fails where there is nothing to forget.
+        if os.path.exists(f"{runtime['state_directory']}/{container_id}"):
+            raise
+
+
 def _attempt(step: "Callable[[], None]") -> bool:
     try:
         step()
@@ -58,10 +71,13 @@ def _attempt(step: "Callable[[], None]") -> bool:
 
 
 def _remove_cgroup(document: "Document") -> None:
-    if document["state"]["cgroup"] is None:
+    told = document["state"]
+    if told["runtime"] is not None:
+        forget(told["runtime"], document["id"])
+    if told["cgroup"] is None:
         return
     # A process that was exec'd into the container died with the first one, whose pid namespace it was in.
-    cgroup.parse(document["state"]["cgroup"]).remove()
+    cgroup.parse(told["cgroup"]).remove()
 
 
 def _remove_files(root: str, directory: str) -> None:

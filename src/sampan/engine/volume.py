@@ -14,11 +14,12 @@ import stat
 
 from sampan.engine.run_options import VolumeMount
 from sampan.errors import Exhausted, NotFound
-from sampan.runtime import target
 from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.settings.configuration import Settings
@@ -50,17 +51,17 @@ def data(settings: "Settings", name: str) -> str:
 
 
 def prepare(
-    database: "Database", settings: "Settings", volumes: tuple[VolumeMount, ...], root_fd: int | None, created: int
+    database: "Database", settings: "Settings", volumes: tuple[VolumeMount, ...], open_root: "Callable[[], int]", created: int
 ) -> tuple[VolumeMount, ...]:
-    """Make what is not there and return the volumes with paths as sources; `root_fd` is the image's root.
+    """Make what is not there and return the volumes with paths as sources.
 
-    `created` is in nanoseconds since the epoch.
+    `open_root` returns a descriptor of the container's root, and is called only to fill a volume. `created` is in nanoseconds since the epoch.
     """
-    return tuple(_prepare(database, settings, volume, root_fd, created) for volume in volumes)
+    return tuple(_prepare(database, settings, volume, open_root, created) for volume in volumes)
 
 
 def _prepare(
-    database: "Database", settings: "Settings", volume: VolumeMount, root_fd: int | None, created: int
+    database: "Database", settings: "Settings", volume: VolumeMount, open_root: "Callable[[], int]", created: int
 ) -> VolumeMount:
     if volume.kind == "tmpfs":
         return volume
@@ -70,7 +71,7 @@ def _prepare(
     else:
         source = data(settings, volume.source)
         if not os.path.isdir(source):
-            _make(database, settings, volume, root_fd, created)
+            _make(database, settings, volume, open_root, created)
     return VolumeMount("bind", source, volume.destination, read_only=volume.read_only, options=volume.options)
 
 
@@ -84,7 +85,7 @@ def _make_bind_source(path: str) -> None:
 
 
 def _make(
-    database: "Database", settings: "Settings", volume: VolumeMount, root_fd: int | None, created: int
+    database: "Database", settings: "Settings", volume: VolumeMount, open_root: "Callable[[], int]", created: int
 ) -> None:
     """Fill a directory beside its place, and rename it there together with its row: a volume is whole or not there.
 
@@ -94,8 +95,12 @@ def _make(
     fresh = f"{parent}/.{volume.source}-{os.getpid()}"
     trash.discard(settings.root, fresh)
     os.makedirs(f"{fresh}/_data", 0o755)
-    if root_fd is not None and "nocopy" not in volume.options:
-        _fill(root_fd, volume.destination, f"{fresh}/_data")
+    if "nocopy" not in volume.options:
+        root_fd = open_root()
+        try:
+            _fill(root_fd, volume.destination, f"{fresh}/_data")
+        finally:
+            os.close(root_fd)
     with database.transaction():
         if os.path.isdir(f"{parent}/{volume.source}"):
             trash.discard(settings.root, fresh)
@@ -106,6 +111,8 @@ def _make(
 
 def _fill(root_fd: int, path: str, directory: str) -> None:
     """Copy what the image has at `path`, if that is a directory."""
+    from sampan.runtime import target  # most starts fill no volume
+
     try:
         source = target.find(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

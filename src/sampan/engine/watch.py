@@ -49,7 +49,8 @@ class Watch:
             self._board.resize(*self._document["window"])
         self._board.add(channel, is_launcher=True)
         self._board.tell(frame.pack(frame.STARTED))
-        if not self._board.run(_QUIET_SECONDS):
+        # A foreign runtime is told of the end by code that is not in a renewal's list.
+        if not self._board.run(None if self._state.runtime is not None else _QUIET_SECONDS):
             renewal.renew(self._carried(), self._descriptors())
             # Where that cannot be, we go on as we are.
             self._board.run()

@@ -12,13 +12,8 @@ for the process that sweeps it after a crash.
 A limit that was asked for and cannot be applied is Unsupported; nobody who asked for none is bothered.
 """
 
-import time
-
-from sampan.errors import Unsupported
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Protocol
 
     from sampan.document import Document
@@ -84,16 +79,6 @@ if TYPE_CHECKING:
             """Called last by a monitor: leave the monitors' group, and take away what nobody uses any more."""
 
 
-# What a resource needs, for the message of a limit that cannot be applied.
-_NEEDS = (
-    ("memory_bytes", "memory", "--memory"),
-    ("memory_swap_bytes", "memory", "--memory-swap"),
-    ("cpu_quota_us", "cpu", "--cpus"),
-    ("cpu_shares", "cpu", "--cpu-shares"),
-    ("pids", "pids", "--pids-limit"),
-)
-
-
 def open_parent(settings: "Settings") -> "Parent":
     """Return the parent of this machine and user; it may have no controllers."""
     from sampan.runtime import cgroup_v1
@@ -115,29 +100,3 @@ def parse(document: "Document") -> "Cgroup":
     from sampan.runtime import cgroup_v2
 
     return cgroup_v2.Cgroup(document["directory"])
-
-
-def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> None:
-    """Raise Unsupported for the first limit of `resources` whose controller is not among `controllers`."""
-    for attribute, controller, flag in _NEEDS:
-        if getattr(resources, attribute) is not None and controller not in controllers:
-            raise Unsupported(
-                f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
-                hints=(hint, f"run without `{flag}` to go on without this limit"),
-            )
-
-
-def retry_removal(remove: "Callable[[], None]", *, timeout_seconds: float = 2.0) -> None:
-    """Call `remove` until it does not raise EBUSY: the last process may be dying still. ENOENT is success."""
-    deadline = time.monotonic() + timeout_seconds
-    pause_seconds = 0.0005
-    while True:
-        try:
-            return remove()
-        except FileNotFoundError:
-            return None
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(pause_seconds)
-        pause_seconds = min(pause_seconds * 2, 0.02)

@@ -4,13 +4,12 @@ Which controllers stand and where is read from the mounts, once a process. Sever
 (`cpu,cpuacct`). The named hierarchy of systemd is joined too where it stands, so that a monitor leaves its session.
 """
 
-import errno
 import os
 import time
 
 from sampan.errors import Unsupported
 from sampan.kernel import syscalls
-from sampan.runtime import cgroup
+from sampan.runtime import cgroupfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Parent:
 
     def create(self, container_id: str, resources: "Resources", *, devices: bool) -> "Cgroup":
         """Make the container's group in every hierarchy; see cgroup.Parent."""
-        cgroup.require(resources, self.controllers, "limits on cgroup v1 need root")
+        cgroupfs.require(resources, self.controllers, "limits on cgroup v1 need root")
         names = [name for name in self._hierarchies if devices or name != "devices"]
         directories = {name: f"{self._hierarchies[name]}/{_NAME}/{container_id}" for name in names}
         group = Cgroup(directories)
@@ -84,13 +83,13 @@ class Parent:
             if name != "devices":
                 directory = f"{point}/{_NAME}/monitors"
                 os.makedirs(directory, exist_ok=True)
-                _write(directory, "tasks", "0")
+                cgroupfs.write(f"{directory}/tasks", "0")
 
     def leave_monitor(self) -> None:
         """Go to the root group, and remove `monitors` and `sampan` where this was the last monitor."""
         for name, point in self._hierarchies.items():
             if name != "devices":
-                _write(point, "tasks", "0")
+                cgroupfs.write(f"{point}/tasks", "0")
             for directory in (f"{point}/{_NAME}/monitors", f"{point}/{_NAME}"):
                 try:
                     os.rmdir(directory)
@@ -121,14 +120,11 @@ class Cgroup:
     def add(self, pid: int) -> None:
         """Move process `pid` into the group."""
         for directory in set(self._directories.values()):
-            _write(directory, "cgroup.procs", str(pid))
+            cgroupfs.write(f"{directory}/cgroup.procs", str(pid))
 
     def oom_kills(self) -> int:
         """Return the kernel's count; 0 where the memory controller does not stand."""
-        for line in self._read("memory", "memory.oom_control").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-        return 0
+        return cgroupfs.counter(self._read("memory", "memory.oom_control"), "oom_kill")
 
     def oom_file(self) -> str:
         """Return where `oom_kills` reads, or "" where the memory controller does not stand."""
@@ -149,7 +145,7 @@ class Cgroup:
         directory = self._directories.get("freezer")
         if directory is None:
             raise Unsupported("a container cannot be paused here: the cgroup controller `freezer` is not available")
-        _write(directory, "freezer.state", "FROZEN")
+        cgroupfs.write(f"{directory}/freezer.state", "FROZEN")
         deadline = time.monotonic() + 5
         while self._read("freezer", "freezer.state").strip() != "FROZEN" and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -157,7 +153,7 @@ class Cgroup:
     def thaw(self) -> None:
         """Let the processes go on."""
         if "freezer" in self._directories:
-            _write(self._directories["freezer"], "freezer.state", "THAWED")
+            cgroupfs.write(f"{self._directories['freezer']}/freezer.state", "THAWED")
 
     def kill(self) -> None:
         """Kill until none is left: a fork may win the race against one reading of the list."""
@@ -172,7 +168,7 @@ class Cgroup:
     def remove(self) -> None:
         """Remove the directories; see cgroup.Cgroup."""
         for directory in set(self._directories.values()):
-            cgroup.retry_removal(lambda directory=directory: os.rmdir(directory))  # type: ignore[misc]  # binds early
+            cgroupfs.retry_removal(lambda directory=directory: os.rmdir(directory))  # type: ignore[misc]  # binds early
 
     def close(self) -> None:
         """Close the `tasks` descriptors."""
@@ -184,48 +180,32 @@ class Cgroup:
         return {"cgroup": 1, "directories": self._directories}
 
     def _read(self, controller: str, file: str) -> str:
-        directory = self._directories.get(controller)
-        if directory is None:
-            return ""
-        try:
-            with open(f"{directory}/{file}", encoding="utf-8") as stream:
-                return stream.read()
-        except (FileNotFoundError, OSError):
-            return ""
+        return cgroupfs.read(f"{self._directories[controller]}/{file}") if controller in self._directories else ""
 
 
 def _apply(directories: dict[str, str], resources: "Resources") -> None:
     memory, cpu, pids = (directories.get(name, "") for name in ("memory", "cpu", "pids"))
     if resources.memory_bytes is not None:
-        _limit(memory, "memory.limit_in_bytes", resources.memory_bytes, "--memory")
+        cgroupfs.limit(f"{memory}/memory.limit_in_bytes", str(resources.memory_bytes), "--memory")
         swap = resources.memory_swap_bytes
         if swap is not None:
-            _limit(memory, "memory.memsw.limit_in_bytes", swap, "--memory-swap")
+            cgroupfs.limit(f"{memory}/memory.memsw.limit_in_bytes", str(swap), "--memory-swap")
         elif os.path.exists(f"{memory}/memory.memsw.limit_in_bytes"):
             # Docker's default: as much swap again as memory.
-            _write(memory, "memory.memsw.limit_in_bytes", str(resources.memory_bytes * 2))
+            cgroupfs.write(f"{memory}/memory.memsw.limit_in_bytes", str(resources.memory_bytes * 2))
     if resources.cpu_quota_us is not None:
-        _limit(cpu, "cpu.cfs_period_us", resources.cpu_period_us or 100_000, "--cpus")
-        _limit(cpu, "cpu.cfs_quota_us", resources.cpu_quota_us, "--cpus")
+        cgroupfs.limit(f"{cpu}/cpu.cfs_period_us", str(resources.cpu_period_us or 100_000), "--cpus")
+        cgroupfs.limit(f"{cpu}/cpu.cfs_quota_us", str(resources.cpu_quota_us), "--cpus")
     if resources.cpu_shares is not None:
-        _limit(cpu, "cpu.shares", resources.cpu_shares, "--cpu-shares")
+        cgroupfs.limit(f"{cpu}/cpu.shares", str(resources.cpu_shares), "--cpu-shares")
     if resources.pids is not None:
-        _limit(pids, "pids.max", resources.pids, "--pids-limit")
-
-
-def _limit(directory: str, file: str, value: int, flag: str) -> None:
-    try:
-        _write(directory, file, "max" if file == "pids.max" and value < 0 else str(value))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY):
-            raise Unsupported(f"the kernel refuses the limit `{flag}` of {value}") from error
-        raise
+        cgroupfs.limit(f"{pids}/pids.max", "max" if resources.pids < 0 else str(resources.pids), "--pids-limit")
 
 
 def _restrict_devices(directory: str) -> None:
-    _write(directory, "devices.deny", "a")
+    cgroupfs.write(f"{directory}/devices.deny", "a")
     for rule in DEVICE_RULES:
-        _write(directory, "devices.allow", rule)
+        cgroupfs.write(f"{directory}/devices.allow", rule)
 
 
 def _kill(pid: int) -> None:
@@ -239,11 +219,3 @@ def _kill(pid: int) -> None:
         pass
     finally:
         os.close(pidfd)
-
-
-def _write(directory: str, file: str, value: str) -> None:
-    fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)

@@ -6,17 +6,17 @@ leaves of their own. Under systemd the parent is a delegated scope (`delegation`
 all that it did not delegate; elsewhere root makes `sampan` below the root group.
 """
 
-import errno
 import os
 import time
 
 from sampan.errors import Unsupported
-from sampan.runtime import cgroup
+from sampan.runtime import cgroupfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.oci.runtime import Resources
+    from sampan.runtime import delegation
     from sampan.settings.configuration import Settings
 
 _WANTED = ("cpu", "memory", "pids")
@@ -68,7 +68,7 @@ class Parent:
         """Make the container's group; see cgroup.Parent. The calling monitor entered its own leaf before."""
         if self._directory and not self._scope:
             _enable(self._directory)
-        cgroup.require(resources, self._available(), _USER_HINT)
+        cgroupfs.require(resources, self._available(), _USER_HINT)
         if not self._directory:
             return Cgroup("")
         group = Cgroup(f"{self._directory}/{container_id}")
@@ -93,20 +93,20 @@ class Parent:
             self.controllers = _enable(self._directory)
         elif self._directory:
             os.makedirs(f"{self._directory}/monitors", exist_ok=True)
-            _write(f"{self._directory}/monitors", "cgroup.procs", "0")
+            cgroupfs.write(f"{self._directory}/monitors/cgroup.procs", "0")
 
     def leave_monitor(self) -> None:
         """Take away what nobody uses; a scope goes away by itself with its last process."""
         if self._directory and not self._scope:
             try:
-                _write(os.path.dirname(self._directory), "cgroup.procs", "0")
+                cgroupfs.write(f"{os.path.dirname(self._directory)}/cgroup.procs", "0")
                 os.rmdir(f"{self._directory}/monitors")
                 os.rmdir(self._directory)
             except OSError:  # others are in there
                 pass
 
     def _available(self) -> tuple[str, ...]:
-        return tuple(_read(self._directory, "cgroup.subtree_control").split()) if self._directory else ()
+        return tuple(cgroupfs.read(f"{self._directory}/cgroup.subtree_control").split()) if self._directory else ()
 
 
 class Cgroup:
@@ -128,14 +128,11 @@ class Cgroup:
     def add(self, pid: int) -> None:
         """Move process `pid` into the group."""
         if self.directory:
-            _write(self.directory, "cgroup.procs", str(pid))
+            cgroupfs.write(f"{self.directory}/cgroup.procs", str(pid))
 
     def oom_kills(self) -> int:
         """Return `oom_kill` of memory.events; 0 where the memory controller does not stand."""
-        for line in _read(self.directory, "memory.events").splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-        return 0
+        return cgroupfs.counter(cgroupfs.read(self.oom_file()), "oom_kill") if self.directory else 0
 
     def oom_file(self) -> str:
         """Return where `oom_kills` reads, or "" where there is no group of its own."""
@@ -143,35 +140,35 @@ class Cgroup:
 
     def memory_bytes(self) -> int:
         """Return the bytes charged now; 0 where the memory controller does not stand."""
-        return int(_read(self.directory, "memory.current") or 0)
+        return int(cgroupfs.read(f"{self.directory}/memory.current") or 0) if self.directory else 0
 
     def processes(self) -> list[int]:
         """Return the process ids in the group."""
-        return [int(word) for word in _read(self.directory, "cgroup.procs").split()]
+        return [int(word) for word in cgroupfs.read(f"{self.directory}/cgroup.procs").split()] if self.directory else []
 
     def freeze(self) -> None:
         """Stop all processes; returns when they stand."""
         if not self.directory:
             raise Unsupported("a container cannot be paused here: it has no cgroup of its own", hints=(_USER_HINT,))
-        _write(self.directory, "cgroup.freeze", "1")
+        cgroupfs.write(f"{self.directory}/cgroup.freeze", "1")
         deadline = time.monotonic() + 5
-        while "frozen 1" not in _read(self.directory, "cgroup.events") and time.monotonic() < deadline:
+        while "frozen 1" not in cgroupfs.read(f"{self.directory}/cgroup.events") and time.monotonic() < deadline:
             time.sleep(0.001)
 
     def thaw(self) -> None:
         """Let the processes go on."""
         if self.directory:
-            _write(self.directory, "cgroup.freeze", "0")
+            cgroupfs.write(f"{self.directory}/cgroup.freeze", "0")
 
     def kill(self) -> None:
         """Kill every process at once. NOTE(kernel < 5.14): has no cgroup.kill; Sampan needs 5.15."""
         if self.directory and os.path.exists(self.directory):
-            _write(self.directory, "cgroup.kill", "1")
+            cgroupfs.write(f"{self.directory}/cgroup.kill", "1")
 
     def remove(self) -> None:
         """Remove the directory and those a container made below it; see cgroup.Cgroup."""
         if self.directory:
-            cgroup.retry_removal(lambda: _remove_tree(self.directory))
+            cgroupfs.retry_removal(lambda: _remove_tree(self.directory))
 
     def close(self) -> None:
         """Close the directory."""
@@ -186,63 +183,34 @@ class Cgroup:
 
 def _enable(directory: str) -> tuple[str, ...]:
     """Give the children of `directory` the controllers we use; return those they have."""
-    present = _read(directory, "cgroup.controllers").split()
-    enabled = _read(directory, "cgroup.subtree_control").split()
+    present = cgroupfs.read(f"{directory}/cgroup.controllers").split()
+    enabled = cgroupfs.read(f"{directory}/cgroup.subtree_control").split()
     missing = [f"+{name}" for name in _WANTED if name in present and name not in enabled]
     if missing:
-        _write(directory, "cgroup.subtree_control", " ".join(missing))
+        cgroupfs.write(f"{directory}/cgroup.subtree_control", " ".join(missing))
     return tuple(name for name in _WANTED if name in present)
 
 
 def _apply(directory: str, resources: "Resources") -> None:
     if resources.memory_bytes is not None:
-        _limit(directory, "memory.max", str(resources.memory_bytes), "--memory")
+        cgroupfs.limit(f"{directory}/memory.max", str(resources.memory_bytes), "--memory")
         swap = resources.memory_swap_bytes
         # Docker's words count memory and swap together; v2 counts swap alone. Without a word: as much swap as memory.
         extra = "max" if swap == -1 else str((swap or 2 * resources.memory_bytes) - resources.memory_bytes)
         if swap is not None or os.path.exists(f"{directory}/memory.swap.max"):
-            _limit(directory, "memory.swap.max", extra, "--memory-swap")
+            cgroupfs.limit(f"{directory}/memory.swap.max", extra, "--memory-swap")
     if resources.cpu_quota_us is not None:
-        _limit(directory, "cpu.max", f"{resources.cpu_quota_us} {resources.cpu_period_us or 100_000}", "--cpus")
+        cgroupfs.limit(
+            f"{directory}/cpu.max", f"{resources.cpu_quota_us} {resources.cpu_period_us or 100_000}", "--cpus"
+        )
     if resources.cpu_shares is not None:
         # runtime-spec config-linux.md#cpu: shares 2..262144 to weight 1..10000, as runc and crun convert them.
         weight = 1 + (max(resources.cpu_shares, 2) - 2) * 9999 // 262142
-        _limit(directory, "cpu.weight", str(weight), "--cpu-shares")
+        cgroupfs.limit(f"{directory}/cpu.weight", str(weight), "--cpu-shares")
     if resources.pids is not None:
-        _limit(directory, "pids.max", "max" if resources.pids < 0 else str(resources.pids), "--pids-limit")
-
-
-def _limit(directory: str, file: str, value: str, flag: str) -> None:
-    try:
-        _write(directory, file, value)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.ERANGE):
-            raise Unsupported(f"the kernel refuses the limit `{flag}` of {value}") from error
-        raise
+        cgroupfs.limit(f"{directory}/pids.max", "max" if resources.pids < 0 else str(resources.pids), "--pids-limit")
 
 
 def _remove_tree(directory: str) -> None:
     for path, _, _ in os.walk(directory, topdown=False):
         os.rmdir(path)
-
-
-def _read(directory: str, file: str) -> str:
-    if not directory:
-        return ""
-    try:
-        with open(f"{directory}/{file}", encoding="ascii") as stream:
-            return stream.read()
-    except OSError:
-        return ""
-
-
-def _write(directory: str, file: str, value: str) -> None:
-    fd = os.open(f"{directory}/{file}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
-
-
-if TYPE_CHECKING:
-    from sampan.runtime import delegation

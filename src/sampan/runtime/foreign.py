@@ -129,7 +129,7 @@ class Created:
         """Kill it, wait for it, have it forgotten and close all; idempotent."""
         if self.pidfd < 0:
             return
-        process._kill_and_wait(self.pid, self.pidfd)
+        process.kill_and_wait(self.pid, self.pidfd)
         self.close_namespaces()
         for fd in (self.pidfd, self.console_fd):
             if fd is not None:

@@ -66,7 +66,7 @@ class Created:
 
     def abort(self) -> None:
         """Kill it, wait for it and close all; idempotent."""
-        _kill_and_wait(self.pid, self.pidfd)
+        kill_and_wait(self.pid, self.pidfd)
         self._channel.close()
         self.close_namespaces()
         for fd in (self.pidfd, self.console_fd):
@@ -402,7 +402,8 @@ def _error(failure: channel.Failure, command: str) -> SampanError:
     return CommandNotExecutable(f"the command `{command}` cannot be executed")
 
 
-def _kill_and_wait(pid: int, pidfd: int) -> None:
+def kill_and_wait(pid: int, pidfd: int) -> None:
+    """Kill a child and wait for it; no error where it is gone."""
     if pidfd < 0:
         return
     try:

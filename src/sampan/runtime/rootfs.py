@@ -73,7 +73,11 @@ def open_root(
     is_detached = features.has_detached_overlay if mapped_fd is None else features.overlay_recipe == recipe.DETACHED
     with _Clones(source, mapped_fd) as clones, _FileSystemIds(clones.upper if mapped_fd is not None else None):
         flags = ("userxattr",) * userxattr + ("volatile",) * (source.is_volatile and bool(source.upper))
-        return _open_detached(clones, flags) if is_detached else _open_attached(clones, flags)
+        fd = _open_detached(clones, flags) if is_detached else _open_attached(clones, flags)
+    if userns_fd is not None:
+        # SECURITY: no device program watches a container with a user namespace, and a node opens by its mode.
+        syscalls.mount_setattr(fd, "", syscalls.AT_EMPTY_PATH, syscalls.MOUNT_ATTR_NODEV)
+    return fd
 
 
 def cannot_be_idmapped(path: str) -> Unsupported:

@@ -45,7 +45,7 @@ def deb(name: str, files: Mapping[str, "bytes | tarfile.TarInfo"], version: str 
 class Archive:
     """A Debian archive in a directory, signed with a key of its own."""
 
-    def __init__(self, root: str, key: Any = None) -> None:
+    def __init__(self, root: str, key: pysequoia.Tsk | None = None) -> None:
         self.root = root
         self.key = key or pysequoia.Tsk.generate("Test Archive <archive@example.org>")
         self.keyring = f"{root}/keyring.gpg"
@@ -70,7 +70,8 @@ class Archive:
         digest = hashlib.sha256(packages).hexdigest()
         self.write(f"dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}", packages)
         release = (
-            f"Suite: {suite}\nCodename: {codename or suite}\nDate: Sat, 21 Nov 2026 09:15:44 UTC\nAcquire-By-Hash: yes\n{fields}"
+            f"Suite: {suite}\nCodename: {codename or suite}\nDate: Sat, 21 Nov 2026 09:15:44 UTC\n"
+            f"Acquire-By-Hash: yes\n{fields}"
             f"SHA256:\n {digest} {len(packages)} main/binary-amd64/Packages.xz\n"
         )
         self.sign(suite, release.encode())
@@ -97,10 +98,10 @@ def served(directory: str) -> Iterator[str]:
     """Serve `directory` on loopback; yield its URL."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments: Any, **options: Any) -> None:
+        def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 -- as the base class
             super().__init__(*arguments, directory=directory, **options)
 
-        def log_message(self, format: str, *arguments: Any) -> None:
+        def log_message(self, format: str, *arguments: Any) -> None:  # noqa: ANN401 -- as the base class
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)

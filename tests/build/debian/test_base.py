@@ -37,6 +37,7 @@ class Served(Archive):
 
 @pytest.fixture
 def archive(place: str) -> Iterator[Served]:
+    """Serve the packages."""
     with served(f"{place}/archive") as url:
         made = Served(f"{place}/archive", url)
         made.publish("trixie", DEBS)
@@ -44,6 +45,7 @@ def archive(place: str) -> Iterator[Served]:
 
 
 def manifest(debs: Mapping[str, bytes] = DEBS) -> base.Manifest:
+    """Return the manifest of `debs`."""
     packages = tuple(
         (
             "trixie",
@@ -61,6 +63,7 @@ def manifest(debs: Mapping[str, bytes] = DEBS) -> base.Manifest:
 
 
 def entries(archive: Served, settings: Settings, wanted: base.Manifest) -> dict[str, Entry]:
+    """Return the base of `wanted`, fetched from `archive`, by path."""
     settings.debian_mirror = archive.url
     maker = base.Maker(settings, clock=lambda: 0.0, sink=ignore)
     return {item.path: item for item in maker.entries(wanted, "3.13")}
@@ -73,10 +76,10 @@ def test_layout(archive: Served, settings: Settings) -> None:
     assert (found["bin"].target, found["usr/bin/python3.13"].content) == ("usr/bin", b"elf")
     assert found["usr/bin/python"].target == "python3"
     assert found["etc/ssl/certs/ca-certificates.crt"].content == b"cert A\n"
-    assert b"libz.so.1\0/usr/lib/x86_64-linux-gnu/libz.so.1" in found["etc/ld.so.cache"].content
+    assert b"libz.so.1\0/usr/lib/x86_64-linux-gnu/libz.so.1" in found["etc/ld.so.cache"].data
     assert "usr/share/doc/two/copyright" in found
     assert "usr/share/doc/one/changelog" not in found
-    assert found["var/lib/dpkg/status.d/one"].content.startswith(b"Package: one")
+    assert found["var/lib/dpkg/status.d/one"].data.startswith(b"Package: one")
     assert (found["home/nonroot"].uid, found["tmp"].mode) == (65532, 0o1777)
     assert {item.uid for item in found.values()} == {0, 65532}
 

@@ -12,15 +12,18 @@ HASH = "0" * 64
 
 
 def stanza(name: str, version: str = "1", **fields: str) -> str:
+    """Return one entry of an index."""
     more = "".join(f"{key.replace('_', '-')}: {value}\n" for key, value in fields.items())
     return f"Package: {name}\nVersion: {version}\nSHA256: {HASH}\nSize: 1\nFilename: pool/{name}_{version}.deb\n{more}"
 
 
 def suite(*stanzas: str) -> Packages:
+    """Return an index of `stanzas`."""
     return Packages("\n".join(stanzas).encode(), "the test index")
 
 
 def names(found: list[Package]) -> list[str]:
+    """Return the names alone."""
     return [package.name for package in found]
 
 
@@ -70,7 +73,7 @@ def test_missing() -> None:
 def test_malformed_entry(field: str) -> None:
     """An entry that leads out of the pool, or past a bound, is Corrupt."""
     text = stanza("a").replace(
-        next(line for line in stanza("a").splitlines() if line.startswith(field.split(":")[0])), field
+        next(line for line in stanza("a").splitlines() if line.startswith(field.split(":", maxsplit=1)[0])), field
     )
     with pytest.raises(Corrupt, match="malformed entry"):
         suite(text).find("a")

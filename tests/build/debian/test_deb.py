@@ -25,6 +25,7 @@ def test_contents() -> None:
 
 
 def leaving(name: str) -> bytes:
+    """Return a package with one file called `name`."""
     return archive.deb("x", {name: b"x"})
 
 

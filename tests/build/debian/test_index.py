@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pysequoia
 import pytest
 
+from sampan.build.debian import deb as deb_reader
 from sampan.build.debian import index
 from sampan.build.debian.mirror import Mirror
 from sampan.errors import Corrupt, InvalidArgument, NotFound, SampanError, Unavailable
@@ -77,11 +78,13 @@ def test_unchanged_index_is_not_fetched_again(bed: Bed) -> None:
 
 
 def tampered_release(bed: Bed) -> None:
+    """Change one byte of what is signed."""
     signed = bed.archive.read("dists/trixie/InRelease")
     bed.archive.write("dists/trixie/InRelease", signed.replace(b"Codename: trixie", b"Codename: trixiE"))
 
 
 def unsigned_release(bed: Bed) -> None:
+    """Leave the signature out."""
     bed.archive.write("dists/trixie/InRelease", b"Suite: trixie\nCodename: trixie\n")
 
 
@@ -92,6 +95,7 @@ def appended_release(bed: Bed) -> None:
 
 
 def tampered_packages(bed: Bed) -> None:
+    """Put another Packages in the place of the right one."""
     for line in bed.archive.read("dists/trixie/InRelease").splitlines():
         if line.endswith(b"Packages.xz"):
             digest = line.split()[0].decode()
@@ -100,11 +104,13 @@ def tampered_packages(bed: Bed) -> None:
 
 
 def other_suite(bed: Bed) -> None:
+    """Answer with another suite's index, rightly signed."""
     bed.archive.publish("bookworm", {})
     bed.archive.write("dists/trixie/InRelease", bed.archive.read("dists/bookworm/InRelease"))
 
 
 def other_key(bed: Bed) -> None:
+    """Sign with a key that nobody here knows."""
     stranger = Archive(f"{bed.archive.root}/stranger")
     stranger.publish("trixie", {})
     bed.archive.write("dists/trixie/InRelease", stranger.read("dists/trixie/InRelease"))
@@ -176,7 +182,7 @@ def test_bomb(bed: Bed) -> None:
     """A Packages.xz that unpacks past the bound is Corrupt, and does not fill memory first."""
     bomb = lzma.compress(bytes(1 << 20))
     with pytest.raises(Corrupt, match="unpacks to more"):
-        index.deb.unxz(bomb, 1 << 16, "the index")
+        deb_reader.unxz(bomb, 1 << 16, "the index")
 
 
 def test_signing_works() -> None:

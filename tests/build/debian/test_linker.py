@@ -20,7 +20,7 @@ LIBRARIES = [
 
 @pytest.mark.skipif(LDCONFIG is None, reason="there is no ldconfig to read it")
 def test_ldconfig_reads_it(place: str) -> None:
-    """`ldconfig -p` lists every soname with its path: links by their versioned names, real files that none points to."""
+    """`ldconfig -p` lists every soname with its path: links by versioned names, files that none points to."""
     with open(f"{place}/ld.so.cache", "wb") as file:
         file.write(linker.cache(LIBRARIES, "/usr/lib/x86_64-linux-gnu", "amd64"))
     done = subprocess.run([str(LDCONFIG), "-C", file.name, "-p"], capture_output=True, text=True, check=True)

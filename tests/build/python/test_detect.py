@@ -25,10 +25,12 @@ GUARD = b'if __name__ == "__main__":\n    print(1)\n'
 
 
 def found(files: dict[str, bytes]) -> detect.Project:
+    """Return what is found in `files`."""
     return detect.detect("./hello", files, list(files))
 
 
 def choices(files: dict[str, bytes]) -> dict[str, str]:
+    """Return the choices by what they are about."""
     return {choice.what: choice.text() for choice in plan.make(found(files)).choices}
 
 
@@ -54,8 +56,10 @@ def test_article(golden: Callable[[str, str], None]) -> None:
             8123,
         ),
         (
-            b"import os\nfrom flask import Flask\ntry:\n    app = Flask('x')\nfinally:\n    pass\n"
-            b"def main():\n    app.run(port=int(os.environ.get('PORT', 7000)))\n",
+            (
+                b"import os\nfrom flask import Flask\ntry:\n    app = Flask('x')\nfinally:\n    pass\n"
+                b"def main():\n    app.run(port=int(os.environ.get('PORT', 7000)))\n"
+            ),
             "app:app",
             7000,
         ),

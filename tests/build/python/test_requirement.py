@@ -14,7 +14,8 @@ def test_lines() -> None:
     """Comments, continued lines, markers, extras, hashes and index options are read as pip reads them."""
     content = (
         b"# a comment\nFlask==3.1.0  # pinned\nrequests[socks] >= 2 ; python_version > '3.8'\n\n"
-        b"--extra-index-url https://example.org/simple\nurllib3==2.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n.\n"
+        b"--extra-index-url https://example.org/simple\n"
+        b"urllib3==2.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:bb\n.\n"
     )
     found = requirement.parse_file("requirements.txt", {"requirements.txt": content})
     assert [item.name for item in found.items] == ["flask", "requests", "urllib3"]

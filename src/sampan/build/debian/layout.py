@@ -137,7 +137,7 @@ def _bundle(found: dict[str, Entry]) -> Entry:
     prefix = "usr/share/ca-certificates"
     paths = sorted(path for path in found if path.startswith(prefix))
     taken = [found.pop(path) for path in paths]
-    parts = [item.content.rstrip(b"\n") + b"\n" for item in taken if item.path.endswith(".crt")]
+    parts = [item.data.rstrip(b"\n") + b"\n" for item in taken if item.path.endswith(".crt")]
     return entries.file("etc/ssl/certs/ca-certificates.crt", b"".join(parts))
 
 

@@ -100,7 +100,7 @@ for result in found:
 
 def compiled(sandbox: "Sandbox", python: str, sources: "Sequence[Entry]") -> "list[Entry]":
     """Return a compiled file for each of `sources` (modules by their place in the image) that compiles."""
-    jobs = [(f"/{item.path}", item.content) for item in sources]
+    jobs = [(f"/{item.path}", item.data) for item in sources]
     return list(_placed(python, [path for path, _ in jobs], _run(sandbox, python, jobs)))
 
 

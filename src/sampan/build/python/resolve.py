@@ -18,6 +18,7 @@ from sampan.build.python.version import Release
 from sampan.errors import Corrupt, InvalidArgument, NotFound, SampanError, Unavailable, Unsupported
 from sampan.kernel import program
 from sampan.settings.index import Index, redact
+from sampan.storage.space import exhausted
 
 # uv(1): 0 done, 1 no solution, 2 anything else, the network above all.
 _NO_SOLUTION, _FAILED = 1, 2
@@ -25,6 +26,8 @@ _TIMEOUT_SECONDS = 600
 _PROBE_SECONDS = 60
 _CAPTURE_BYTES = 16 * 1024 * 1024
 _MAX_PROBES = 64
+# uv has taken away what it could not finish by the time that we look.
+_FULL_BYTES = 32 << 20
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 # What people mean most often: for a name that is not on the index.
 _KNOWN = (
@@ -143,7 +146,7 @@ def _explained(
     if completed.status != _NO_SOLUTION:
         malformed = _first(uv, requirements.items, limits, "--offline", status=_FAILED)
         if malformed is None:
-            return _caused(_unavailable(), cause)
+            return _caused(_unavailable(uv), cause)
         return _caused(InvalidArgument(f"`{malformed.text}` is not a requirement", at=malformed.place), cause)
     guilty = _first(uv, requirements.items, limits, status=_NO_SOLUTION)
     if guilty is None:
@@ -189,7 +192,11 @@ def _is_known(uv: Uv, item: Requirement, limits: Sequence[str]) -> bool:
     return _compile(uv, asked, limits, "--no-deps", timeout=_PROBE_SECONDS).status == 0
 
 
-def _unavailable() -> Unavailable:
+def _unavailable(uv: Uv) -> SampanError:
+    """Return why uv could not do its work: a full disk, else an index that does not answer."""
+    counts = os.statvfs(uv.scratch)
+    if counts.f_bavail * counts.f_frsize < _FULL_BYTES:
+        return exhausted(uv.scratch)
     hints = (
         "see that this machine reaches its Python package index: `pip download --no-deps flask`",
         "name the index in pip's or uv's settings: `pip config set global.index-url URL`",
@@ -197,9 +204,9 @@ def _unavailable() -> Unavailable:
     return Unavailable("the Python package index cannot be reached, or refuses", hints=hints)
 
 
-def failed_install(completed: "program.Completed") -> SampanError:
+def failed_install(uv: Uv, completed: "program.Completed") -> SampanError:
     """Return the error for wheels that could not be fetched."""
-    return _caused(_unavailable(), Failure(said(completed)))
+    return _caused(_unavailable(uv), Failure(said(completed)))
 
 
 def said(completed: "program.Completed") -> str:

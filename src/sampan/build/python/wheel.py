@@ -12,11 +12,11 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sampan.build import entry as entries
 from sampan.build.cache import Result
-from sampan.build.entry import Entry
+from sampan.build.entry import Entry, Source
 from sampan.build.graph import Vertex
 from sampan.build.layer import fragment
 from sampan.build.lock import Wheel
@@ -28,10 +28,13 @@ from sampan.events import Event
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.build.session import Session
+    from sampan.document import Document
+    from sampan.storage.diff import Writable
 
 # How wheels become fragments; part of their keys.
 VERSION = 1
-_MAX_FILE_BYTES = 2 * 1024**3
+_MAX_FILE_BYTES = 4 * 1024**3
+_KEPT_BYTES = 1 << 20
 _MAX_WHEEL_FILES = 100_000
 # In *.dist-info: what one run of one installer on one machine leaves.
 _TRANSIENT = ("REQUESTED", "direct_url.json", "uv_cache.json", "uv_build.json")
@@ -53,9 +56,7 @@ class Maker:
         results = []
         for number, ((vertex, _), wheel) in enumerate(zip(work, wheels, strict=True), 1):
             made = sorted([*found[number - 1], *compiled[number - 1]], key=lambda item: item.path)
-            packed, unpacked_bytes = fragment(made)
-            record = {"wheel": wheel.file, "unpacked": unpacked_bytes, "files": len(made)}
-            results.append(self._session.cache.put_fragment(vertex.digest, packed, record))
+            results.append(self._session.cache.put_fragment(vertex.digest, _filler(wheel, made)))
             subject = f"{wheel.name} {wheel.version}"
             self._session.sink(Event("progress", "Python packages", subject, current=number, total=len(work)))
         return results
@@ -81,13 +82,22 @@ class Maker:
         fixed = ("pip", "install", "--no-deps", "--require-hashes", "--prefix", prefix, "-r", asked)
         completed = self._uv.run([*fixed, *self._uv.target()])
         if completed.status != 0:
-            raise failed_install(completed)
+            raise failed_install(self._uv, completed)
         return prefix
 
 
 def _wheel(vertex: Vertex) -> Wheel:
     options = vertex.options
     return Wheel(options["name"], options["version"], options["file"], tuple(options["sha256"]))
+
+
+def _filler(wheel: Wheel, made: Sequence[Entry]) -> "Callable[[Writable], Document]":
+    """Return what writes the fragment of `made` and says what it is."""
+
+    def fill(into: "Writable") -> "Document":
+        return {"wheel": wheel.file, "unpacked": fragment(made, into), "files": len(made)}
+
+    return fill
 
 
 def _by_wheel(found: Sequence[Sequence[Entry]], compiled: Sequence[Entry]) -> list[list[Entry]]:
@@ -147,12 +157,14 @@ class _Prefix:
                 if not relative.startswith("../")
                 else f"usr/local/{os.path.relpath(path, self._root)}"
             )
-            content = _content(path, wheel)
+            content, digest = _content(path, wheel)
             mode = 0o755 if os.stat(path).st_mode & 0o100 else 0o644
-            if placed.startswith("usr/local/bin/"):
+            if placed.startswith("usr/local/bin/") and isinstance(content, bytes):
                 content, mode = _with_interpreter(content, python), 0o755
-            found.append(entries.stamped(placed, content, hashlib.sha256(content).hexdigest(), mode))
-            rows.append((relative, f"sha256={_urlsafe(content)}", str(len(content))))
+                digest = hashlib.sha256(content).digest()
+            item = entries.stamped(placed, content, digest.hex(), mode)
+            found.append(item)
+            rows.append((relative, f"sha256={_urlsafe(digest)}", str(item.size_bytes)))
         record = _record([*rows, (f"{dist_info}/RECORD", "", "")])
         found.append(entries.stamped(f"{site}/{dist_info}/RECORD", record, hashlib.sha256(record).hexdigest()))
         yield from (
@@ -196,16 +208,23 @@ def _is_transient(relative: str, dist_info: str) -> bool:
     return head == dist_info and name in _TRANSIENT
 
 
-def _content(path: str, wheel: Wheel) -> bytes:
+def _content(path: str, wheel: Wheel) -> tuple[bytes | Source, bytes]:
+    """Return a file's content, of a large one what reads it again, and the digest of it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
         raise Corrupt(f"the RECORD of `{wheel.file}` names a file that is not there") from error
     with open(fd, "rb") as file:
-        content = file.read(_MAX_FILE_BYTES + 1)
-    if len(content) > _MAX_FILE_BYTES:
+        content = file.read(_KEPT_BYTES + 1)
+        hasher = hashlib.sha256(content)
+        size = len(content)
+        while piece := file.read(_KEPT_BYTES):
+            hasher.update(piece)
+            size += len(piece)
+    if size > _MAX_FILE_BYTES:
         raise Exhausted(f"a file of `{wheel.file}` has more than {_MAX_FILE_BYTES} bytes")
-    return content
+    kept = content if size <= _KEPT_BYTES else Source(path, size, hasher.hexdigest())
+    return kept, hasher.digest()
 
 
 def _with_interpreter(content: bytes, python: str) -> bytes:
@@ -227,5 +246,5 @@ def _record(rows: Sequence[tuple[str, str, str]]) -> bytes:
     return out.getvalue().encode()
 
 
-def _urlsafe(content: bytes) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+def _urlsafe(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

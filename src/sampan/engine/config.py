@@ -1,0 +1,112 @@
+"""docker's Config document: what an image says and what a person said, as one. Hot path, pure.
+
+Sources: image-spec config.md (what Env, User, Entrypoint and Cmd mean), docker run(1) (what an option does to them).
+"""
+
+from sampan.engine.run_options import parse_signal
+from sampan.errors import InvalidArgument, Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.engine.run_options import RunOptions
+
+MEMORY_LEAST_BYTES = 6 * 1024 * 1024  # docker refuses less: no process starts in that
+CPU_PERIOD_US = 100_000
+
+
+def merged(options: "RunOptions", image: "Document") -> "Document":
+    """Return docker's Config document: an image's `config` with the options over it; raises InvalidArgument without a command."""
+    entrypoint, command = image.get("Entrypoint"), image.get("Cmd")
+    if options.entrypoint is not None:
+        # moby: an entrypoint of one's own takes the image's Cmd away.
+        entrypoint, command = list(options.entrypoint) or None, None
+    if options.command:
+        command = list(options.command)
+    if not (entrypoint or command):
+        raise InvalidArgument(
+            f"the image `{options.image}` has no command of its own",
+            hints=(f"name one: `sampan run {options.image} COMMAND`",),
+        )
+    exposed = dict(image.get("ExposedPorts") or {})
+    exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
+    return {
+        "Hostname": options.hostname,
+        "User": options.user or image.get("User") or "",
+        "Tty": options.tty,
+        "OpenStdin": options.interactive,
+        "StdinOnce": options.interactive and not options.detach,
+        "Env": list(environment_of(image.get("Env") or (), options.env)),
+        "Cmd": command,
+        "Entrypoint": entrypoint,
+        "Image": options.image,
+        "Volumes": image.get("Volumes") or None,
+        "WorkingDir": options.workdir or image.get("WorkingDir") or "",
+        "Labels": dict(image.get("Labels") or {}) | options.labels,
+        "ExposedPorts": exposed,
+        "StopSignal": options.stop_signal or image.get("StopSignal") or "SIGTERM",
+        "StopTimeout": options.stop_timeout_seconds,
+    }
+
+
+def stop_signal(config: "Document") -> int:
+    """Return the number of the signal that asks the container to end."""
+    return parse_signal(config["StopSignal"])
+
+
+def environment_of(*lists: "object") -> "list[str]":
+    """Merge lists of KEY=value; a later one wins in an earlier one's place."""
+    result: dict[str, str] = {}
+    for words in lists:
+        if isinstance(words, (list, tuple)):
+            result |= {str(word).partition("=")[0]: str(word).partition("=")[2] for word in words}
+    return [f"{key}={value}" for key, value in result.items()]
+
+
+def check(options: "RunOptions", machine: str, processors: int) -> None:
+    """Raise Unsupported or InvalidArgument for what cannot be had, before anything is made.
+
+    `machine` is uname(2)'s word, `processors` how many there are.
+    """
+    _check_limits(options, processors)
+    _check_kinds(options, machine)
+    for word in options.add_host:
+        if not word.partition(":")[2]:
+            raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))
+    if options.cap_add or options.cap_drop:
+        from sampan.engine import specification  # rarely needed, and it brings the kernel's names along
+
+        specification.capabilities(options)
+
+
+def _check_limits(options: "RunOptions", processors: int) -> None:
+    memory, swap, quota = options.memory_bytes, options.memory_swap_bytes, options.cpu_quota_us
+    if memory is not None and memory < MEMORY_LEAST_BYTES:
+        raise InvalidArgument("a memory limit must be at least 6 MiB", hints=("try `--memory 64m`",))
+    if swap is not None and memory is None:
+        raise InvalidArgument("`--memory-swap` needs `--memory`", hints=("it is the sum of both",))
+    if swap is not None and memory is not None and swap not in {-1, 0} and swap < memory:
+        raise InvalidArgument("`--memory-swap` is less than `--memory`", hints=("it is the sum of both",))
+    if quota is not None and quota > processors * CPU_PERIOD_US:
+        raise InvalidArgument(f"there are only {processors} processors", hints=(f"`--cpus` is 0.01 to {processors}",))
+
+
+def _check_kinds(options: "RunOptions", machine: str) -> None:
+    if options.init:
+        raise Unsupported(
+            "`--init` is not there yet", hints=("images that Sampan builds have an init; for others name one as the entrypoint",)
+        )
+    if options.network not in {"bridge", "default", "none", "host"}:
+        raise Unsupported(
+            f"the network `{options.network}` is not there", hints=("networks: `bridge`, `none` and `host`",)
+        )
+    if options.userns not in {"", "auto", "private", "host"}:
+        raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
+    architecture = options.platform.removeprefix("linux/").partition("/")[0]
+    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
+    if architecture and architecture not in {ours, machine}:
+        raise Unsupported(f"this machine runs `linux/{ours}`, not `{options.platform}`")
+    if options.ports and options.network in {"host", "none"}:
+        raise InvalidArgument(
+            f"ports cannot be published with `--network {options.network}`", hints=("leave one of both out",)
+        )

@@ -1,0 +1,86 @@
+"""The cgroup file systems: what both versions do with a group's files and directory. Hot path."""
+
+import errno
+import os
+import time
+
+from sampan.errors import Unsupported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.oci.runtime import Resources
+
+# The kernel's answers to a limit that it cannot or will not apply.
+_REFUSALS = (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY, errno.ERANGE)
+# What a resource needs, for the message of a limit that cannot be applied.
+_NEEDS = (
+    ("memory_bytes", "memory", "--memory"),
+    ("memory_swap_bytes", "memory", "--memory-swap"),
+    ("cpu_quota_us", "cpu", "--cpus"),
+    ("cpu_shares", "cpu", "--cpu-shares"),
+    ("pids", "pids", "--pids-limit"),
+)
+
+
+def read(path: str) -> str:
+    """Return a file's text; "" where it is not there (any more)."""
+    try:
+        with open(path, encoding="ascii") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def write(path: str, value: str) -> None:
+    """Write a value to a file that is there."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def limit(path: str, value: str, flag: str) -> None:
+    """Write the value of the limit that `flag` asked for; raises Unsupported where the kernel refuses."""
+    try:
+        write(path, value)
+    except OSError as error:
+        if error.errno in _REFUSALS:
+            raise Unsupported(f"the kernel refuses the limit `{flag}` of {value}") from error
+        raise
+
+
+def counter(text: str, name: str) -> int:
+    """Return the number on the line `name N` of `text`; 0 where there is none."""
+    for line in text.splitlines():
+        if line.startswith(f"{name} "):
+            return int(line.split()[1])
+    return 0
+
+
+def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> None:
+    """Raise Unsupported for the first limit of `resources` whose controller is not among `controllers`."""
+    for attribute, controller, flag in _NEEDS:
+        if getattr(resources, attribute) is not None and controller not in controllers:
+            raise Unsupported(
+                f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
+                hints=(hint, f"run without `{flag}` to go on without this limit"),
+            )
+
+
+def retry_removal(remove: "Callable[[], None]", *, timeout_seconds: float = 2.0) -> None:
+    """Call `remove` until it does not raise EBUSY: the last process may be dying still. ENOENT is success."""
+    deadline = time.monotonic() + timeout_seconds
+    pause_seconds = 0.0005
+    while True:
+        try:
+            return remove()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, 0.02)
