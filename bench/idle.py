@@ -30,7 +30,7 @@ def _each(side: Side) -> float:
     names = [f"bench-{number}" for number in range(CONTAINERS)]
     for name in names:
         side.do("run", "-d", "--name", name, "bench-busybox", "sleep", "1000")
-    inits = {int(side.ask("inspect", "--format", "{{.State.Pid}}", name)) for name in names}
+    inits = {side.pid(name) for name in names}
     keepers = {_parent(pid) for pid in inits}
     helpers = {child for keeper in keepers for child in _children(keeper)} - inits
     cost = _pss(keepers | helpers) / CONTAINERS

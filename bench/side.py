@@ -38,10 +38,9 @@ class Side:
             raise Failed(f"{' '.join(argv)}: exit status {done.returncode}\n{done.stderr}")
         return done.stdout.strip()
 
-    def inspect(self, name: str) -> "dict[str, object]":
-        """Return docker's document about a container or image."""
-        document = json.loads(self.ask("inspect", name))[0]
-        return dict(document)
+    def pid(self, name: str) -> int:
+        """Return the process id of a container's first process."""
+        return int(json.loads(self.ask("inspect", name))[0]["State"]["Pid"])
 
     def try_to(self, *words: str) -> None:
         """Run one command whose failure says that there was nothing to do."""
@@ -49,7 +48,9 @@ class Side:
 
     def version(self) -> str:
         """Return the version that a person compares."""
-        return f"{self.name} {self.ask('version', '--format', '{{.Server.Version}}')}"
+        if self.name == "docker":
+            return f"docker {self.ask('version', '--format', '{{.Server.Version}}')}"
+        return self.ask("--version")
 
 
 @contextmanager

@@ -73,8 +73,10 @@ def make() -> str:
             with tempfile.TemporaryDirectory(prefix="sampan-busybox-", dir="/var/tmp") as scratch:
                 os.chmod(scratch, 0o777)  # noqa: S103
                 _run("dpkg-deb", "-x", _download(scratch), f"{scratch}/root")
+                # Debian 12's package has it in /bin, later ones in /usr/bin.
+                (program,) = glob.glob(f"{scratch}/root/**/bin/busybox", recursive=True)
                 with tarfile.open(f"{path}.new", "w", format=tarfile.USTAR_FORMAT) as tar:
-                    _write(tar, f"{scratch}/root/bin/busybox")
+                    _write(tar, program)
             os.rename(f"{path}.new", path)
     return path
 

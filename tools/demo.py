@@ -15,7 +15,7 @@ import urllib.request
 EXAMPLE = "./examples/hello-flask"
 EXPECTED = "Hello, Docker!"
 # A cold build under emulation takes minutes; on a machine of today it takes seconds.
-URL_SECONDS, PAGE_SECONDS, STOP_SECONDS = 1500.0, 120.0, 60.0
+URL_SECONDS, PAGE_SECONDS, TRY_SECONDS, STOP_SECONDS = 1500.0, 120.0, 30.0, 60.0
 URL = re.compile(r"http://127\.0\.0\.1:\d+")
 
 
@@ -30,8 +30,17 @@ def main() -> int:
         try:
             return _visit(service)
         finally:
-            if service.poll() is None:
-                os.killpg(service.pid, signal.SIGKILL)
+            _end(service)
+
+
+def _end(service: "subprocess.Popen[str]") -> None:
+    """Stop a service that still runs, whatever went wrong: politely first, so that nothing of it stays."""
+    if service.poll() is None:
+        os.killpg(service.pid, signal.SIGINT)
+        try:
+            service.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(service.pid, signal.SIGKILL)
 
 
 def _visit(service: "subprocess.Popen[str]") -> int:
@@ -73,12 +82,12 @@ def _fetch(url: str) -> str:
     deadline = time.monotonic() + PAGE_SECONDS
     while True:
         try:
-            with opener.open(url, timeout=PAGE_SECONDS) as answer:
+            with opener.open(url, timeout=TRY_SECONDS) as answer:
                 return str(answer.read().decode())
         except OSError:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(0.1)
+        time.sleep(0.1)
 
 
 def _failed(why: str) -> int:

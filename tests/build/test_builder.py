@@ -20,7 +20,7 @@ import pytest
 from sampan.build import builder
 from sampan.database import connection
 from sampan.document import parse
-from sampan.errors import InvalidArgument, NotFound, Unavailable, Unsupported
+from sampan.errors import Exhausted, InvalidArgument, NotFound, Unavailable, Unsupported
 from sampan.events import Event
 from sampan.image.content import Content
 from sampan.oci.reference import Reference
@@ -321,3 +321,31 @@ def test_interrupted(bench: Bench, number: signal.Signals, after_seconds: float)
     with connection.open(bench.settings) as database:
         assert list(database.execute("SELECT kind FROM leases")) == []
     assert os.listdir(f"{bench.root}/cache/scratch") == []
+
+
+def test_full_disk(bench: Bench, place: str) -> None:
+    """On a full disk the error says so and how to go on; nothing half-done is left, and with room the build works."""
+    small = Bench(f"{place}/small/root", bench.project)
+    os.mkdir(f"{place}/small")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "none", f"{place}/small"], check=True)
+    try:
+        with pytest.raises(Exhausted, match="no space is left") as caught:
+            small.build()
+        assert caught.value.hints
+        assert os.listdir(f"{small.root}/cache/scratch") == []
+        with connection.open(small.settings) as database:
+            assert list(database.execute("SELECT kind FROM leases")) == []
+        subprocess.run(["mount", "-o", "remount,size=200m", f"{place}/small"], check=True)
+        assert small.build().image_id == bench.build().image_id
+    finally:
+        subprocess.run(["umount", f"{place}/small"], check=True)
+
+
+def test_source_date_epoch(bench: Bench) -> None:
+    """SOURCE_DATE_EPOCH is the time of the image; without it an image has none: equal inputs are equal images."""
+    assert bench.build().image.config["created"] == "1970-01-01T00:00:00Z"
+    bench.environment = {"SOURCE_DATE_EPOCH": "1700000000"}
+    assert bench.build().image.config["created"] == "2023-11-14T22:13:20Z"
+    bench.environment = {"SOURCE_DATE_EPOCH": "soon"}
+    with pytest.raises(InvalidArgument, match="SOURCE_DATE_EPOCH"):
+        bench.build()

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -21,10 +22,8 @@ def test_many_containers_at_once(sampan: Command, busybox_tar: str) -> None:
     names = [f"many-{number}" for number in range(MANY)]
     with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
         list(pool.map(lambda name: sampan("run", "-d", "--name", name, "busybox", "sleep", "600", check=True), names))
-    addresses = [
-        sampan("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name, check=True).stdout for name in names
-    ]
-    assert len(set(addresses)) == MANY
+    documents = json.loads(sampan("inspect", *names, check=True).stdout)
+    assert len({document["NetworkSettings"]["IPAddress"] for document in documents}) == MANY
     with concurrent.futures.ThreadPoolExecutor(MANY) as pool:
         list(pool.map(lambda name: sampan("rm", "-f", name, check=True), names))
     assert sampan("ps", "-aq", check=True).stdout == ""

@@ -4,15 +4,15 @@ import glob
 import json
 import os
 import sqlite3
-import subprocess
 import time
 from collections.abc import Callable
+from subprocess import CompletedProcess
 
 import pytest
 
 from sampan.settings.configuration import Settings
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ class Store:
         found = [f"directory {id}" for id in self.containers()]
         found += [f"run {path}" for path in os.listdir(self.run) if path != "features.json"]
         for table in ("containers", "ranges", "addresses", "leases", "volumes"):
-            found += [f"{table} {row}" for row in self.rows(f"SELECT * FROM {table}")]
+            found += [f"{table} {row}" for row in self.rows(f"SELECT * FROM {table}")]  # noqa: S608 - names of ours
         found += [f"trash {path}" for path in glob.glob(f"{self.root}/trash/*")]
         return found
 

@@ -1,4 +1,4 @@
-"""kill -9 of the command and of the monitor at every point: nothing stays after the next command, and `start` works again."""
+"""kill -9 of the command and of the monitor at every point: nothing stays after the next command, `start` works."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def faulty(sampan: Command, environment: dict[str, str]) -> Callable[..., "subpr
 def test_run_rm_leaves_nothing(
     sampan: Command, store: Store, faulty: Callable[..., "subprocess.CompletedProcess[str]"], point: str
 ) -> None:
-    """`run --rm` killed anywhere: after the next commands no directory, row, cgroup, link, rule, socket or process is left."""
+    """`run --rm` killed anywhere: after the next commands nothing of it is left, not even a process."""
     done = faulty(point, "run", "--rm", "-p", "127.0.0.1::80", "busybox", "sleep", "0.2")
     if point in COMMAND_POINTS:
         assert done.returncode == -signal.SIGKILL
@@ -81,7 +81,7 @@ def test_a_container_starts_again(
 
 
 def test_a_container_does_not_outlive_its_monitor(sampan: Command, store: Store) -> None:
-    """kill -9 of the monitor ends the container at once, though it has been quiet for long (see renewal)."""
+    """Kill -9 of the monitor ends the container at once, though it has been quiet for long (see renewal)."""
     id = sampan("run", "-d", "--name", "box", "busybox", "sleep", "1000", check=True).stdout.strip()
     pid = int(str(store.state(id)["pid"]))
     time.sleep(1.6)
@@ -97,7 +97,9 @@ def test_a_container_does_not_outlive_its_monitor(sampan: Command, store: Store)
     assert store.leftovers() == []
 
 
-def test_the_foreground_command_says_that_the_monitor_was_killed(sampan: Command, environment: dict[str, str], store: Store) -> None:
+def test_the_foreground_command_says_that_the_monitor_was_killed(
+    sampan: Command, environment: dict[str, str], store: Store
+) -> None:
     """Whoever is attached is told, with an error, and not with a status that nobody gave."""
     import sys
 
@@ -115,12 +117,24 @@ def test_the_foreground_command_says_that_the_monitor_was_killed(sampan: Command
     assert store.leftovers() == []
 
 
-def test_killing_the_foreground_command_leaves_the_container(sampan: Command, environment: dict[str, str], store: Store) -> None:
-    """kill -9 of `run` in the foreground is the end of the command, not of the container (docker)."""
+def test_killing_the_foreground_command_leaves_the_container(
+    sampan: Command, environment: dict[str, str], store: Store
+) -> None:
+    """Kill -9 of `run` in the foreground is the end of the command, not of the container (docker)."""
     import sys
 
     program = os.path.join(os.path.dirname(sys.executable), "sampan")
-    argv = [program, "run", "--rm", "--network", "none", "busybox", "sh", "-c", "echo up; sleep 1; echo more; sleep 1000"]
+    argv = [
+        program,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; sleep 1; echo more; sleep 1000",
+    ]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"

@@ -2,15 +2,16 @@
 
 import json
 import os
-import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from subprocess import CompletedProcess
 
 import pytest
 
 from tests.engine.conftest import Store
 
-Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Command = Callable[..., CompletedProcess[str]]
 
 pytestmark = [
     pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns, pytest.mark.cgroup,
@@ -37,7 +38,7 @@ def test_it_is_in_the_container(sampan: Command, box: str) -> None:
 
 
 def test_both_streams_and_input(sampan: Command, box: str) -> None:
-    """stdout and stderr stay apart; with -i input goes in to its end, however much."""
+    """Stdout and stderr stay apart; with -i input goes in to its end, however much."""
     done = sampan("exec", "box", "sh", "-c", "echo out; echo err >&2", check=True)
     assert (done.stdout, done.stderr) == ("out\n", "err\n")
     text = "x" * 1_000_000
@@ -47,7 +48,12 @@ def test_both_streams_and_input(sampan: Command, box: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "status"),
-    [(("box", "no-such"), 127), (("box", "/etc/passwd"), 126), (("no-such-box", "true"), 1), (("-u", "no-such", "box", "true"), 1)],
+    [
+        (("box", "no-such"), 127),
+        (("box", "/etc/passwd"), 126),
+        (("no-such-box", "true"), 1),
+        (("-u", "no-such", "box", "true"), 1),
+    ],
 )
 def test_statuses_are_docker_s(sampan: Command, box: str, words: tuple[str, ...], status: int) -> None:
     """126 and 127 for a command that cannot run, 1 for what is not there."""
@@ -87,8 +93,6 @@ def test_detached_it_goes_on_and_is_recorded(sampan: Command, store: Store, box:
 def test_it_ends_with_the_container(sampan: Command, box: str) -> None:
     """Killing the container ends a command in it, whose caller is told."""
     program = ["sh", "-c", "echo up; sleep 1000"]
-    import threading
-
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(sampan("exec", "box", *program).returncode))
     thread.start()

@@ -1,5 +1,7 @@
 """The attach protocol's laws."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ def test_frames_come_out_as_they_went_in_however_they_were_cut(sent: list[tuple[
     stream = b"".join(frame.pack(kind, payload) for kind, payload in sent)
     places = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     decoder = frame.Decoder()
-    got = [found for a, b in zip(places, places[1:], strict=False) for found in decoder.feed(stream[a:b])]
+    got = [found for a, b in itertools.pairwise(places) for found in decoder.feed(stream[a:b])]
     assert got == sent
 
 

@@ -71,7 +71,13 @@ def test_statuses_are_docker_s(sampan: Command, store: Store, words: tuple[str, 
 
 def test_stop_start_and_remove(sampan: Command, store: Store) -> None:
     """A stopped container keeps its files and its state, starts again, and is gone after rm."""
-    id = _run(sampan, "busybox", "sh", "-c", "trap 'exit 3' TERM; echo $((1 + $(cat /n || echo 0))) > /n; while :; do sleep 0.1; done")
+    id = _run(
+        sampan,
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 3' TERM; echo $((1 + $(cat /n || echo 0))) > /n; while :; do sleep 0.1; done",
+    )
     assert sampan("ps", "-q", "--no-trunc").stdout.strip() == id
     sampan("stop", "box", check=True)
     assert store.state(id)["exit_code"] == 3
@@ -175,7 +181,9 @@ def test_limits_hold(sampan: Command, store: Store) -> None:
 
 def test_it_is_isolated(sampan: Command) -> None:
     """Its ids are none of the machine's, its capabilities docker's, its processes and host name its own."""
-    words = ("cat /proc/self/uid_map; grep -e CapEff -e Seccomp: /proc/self/status; ps | wc -l; hostname; ls /sys/firmware")
+    words = (
+        "cat /proc/self/uid_map; grep -e CapEff -e Seccomp: /proc/self/status; ps | wc -l; hostname; ls /sys/firmware"
+    )
     done = sampan("run", "--rm", "--network", "none", "--hostname", "inside", "busybox", "sh", "-c", words, check=True)
     lines = done.stdout.splitlines()
     inside, outside, size = map(int, lines[0].split())
@@ -205,7 +213,7 @@ def test_userns_host_is_the_machine_s(sampan: Command) -> None:
 
 
 def test_volumes(sampan: Command, store: Store, place: str) -> None:
-    """A bind shows the directory, a missing source is made, `:ro` protects, a named volume lives on and begins as the image is."""
+    """A bind shows the directory, a missing source is made, `:ro` protects; a named volume begins as the image is."""
     os.mkdir(f"{place}/data")
     script = "echo hi > /data/file; ls -d /made; touch /ro/x; cat /vol/passwd | head -n 1; echo new > /vol/new"
     # The volume is filled from what the image has at the first place: /etc.
@@ -287,7 +295,17 @@ def test_ctrl_c_ends_the_foreground(environment: dict[str, str], settings: Setti
     import sys
 
     program = os.path.join(os.path.dirname(sys.executable), "sampan")
-    argv = [program, "run", "--rm", "--network", "none", "busybox", "sh", "-c", "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done"]
+    argv = [
+        program,
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done",
+    ]
     process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"

@@ -33,7 +33,7 @@ def test_what_was_written_is_read_back(tmp_path_factory: pytest.TempPathFactory,
 
 
 def test_a_line_is_one_entry_and_a_long_one_is_cut(tmp_path: object) -> None:
-    """docker's rule: one entry for a line, pieces of 16 KiB for one that has no end."""
+    """Docker's rule: one entry for a line, pieces of 16 KiB for one that has no end."""
     log = OutputLog(str(tmp_path))
     assert not log.write(STDOUT, b"half", 0)
     assert log.write(STDOUT, b" line\nnext\n", 1)

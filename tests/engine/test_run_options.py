@@ -53,8 +53,14 @@ def test_what_is_no_volume_is_said_so(word: str) -> None:
 
 
 def test_signals_have_names_and_numbers() -> None:
-    """docker kill takes a name with or without SIG, and a number."""
-    assert [run_options.parse_signal(word) for word in ("TERM", "sigterm", "15", "KILL", "RTMIN+1")] == [15, 15, 15, 9, 35]
+    """Docker kill takes a name with or without SIG, and a number."""
+    assert [run_options.parse_signal(word) for word in ("TERM", "sigterm", "15", "KILL", "RTMIN+1")] == [
+        15,
+        15,
+        15,
+        9,
+        35,
+    ]
     for word in ("", "NOPE", "0", "65", "-1"):
         with pytest.raises(InvalidArgument):
             run_options.parse_signal(word)
@@ -80,7 +86,7 @@ def test_an_environment_file_that_is_none_is_refused(tmp_path: object, content: 
 
 
 def test_security_options() -> None:
-    """seccomp and no-new-privileges are there; what is not is said to be missing."""
+    """Seccomp and no-new-privileges are there; what is not is said to be missing."""
     assert run_options.parse_security_options(["seccomp=unconfined", "no-new-privileges"]) == ("unconfined", True)
     assert run_options.parse_security_options([]) == ("", False)
     with pytest.raises(SampanError, match="apparmor"):

@@ -54,7 +54,13 @@ def test_a_state_is_read_as_it_was_written(tmp_path: object) -> None:
 
 @pytest.mark.parametrize(
     ("content", "error"),
-    [(b"", Corrupt), (b"{}", Corrupt), (b'{"version":1,"x":2}', Corrupt), (b'{"version":99}', Unsupported), (b"\xff", Corrupt)],
+    [
+        (b"", Corrupt),
+        (b"{}", Corrupt),
+        (b'{"version":1,"x":2}', Corrupt),
+        (b'{"version":99}', Unsupported),
+        (b"\xff", Corrupt),
+    ],
 )
 def test_what_is_no_state_is_never_believed(tmp_path: object, content: bytes, error: type[Exception]) -> None:
     """Rubbish is Corrupt, a newer version is refused."""

@@ -14,6 +14,8 @@ from sampan.errors import InvalidArgument
 from sampan.kernel import seccomp, seccomp_default, syscall_table, syscalls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.document import Document
 
 pytestmark = [pytest.mark.first]
@@ -114,7 +116,7 @@ def test_each_comparison_is_made_on_64_bits(operator: str) -> None:
         "args": [{"index": 2, "op": f"SCMP_CMP_{operator}", "value": value, "valueTwo": second}],
     }
     program = seccomp.compile({"defaultAction": "SCMP_ACT_KILL_PROCESS", "syscalls": [rule]}, machine="x86_64")
-    truth = {
+    truths: dict[str, Callable[[int], bool]] = {
         "NE": lambda x: x != value,
         "LT": lambda x: x < value,
         "LE": lambda x: x <= value,
@@ -122,11 +124,11 @@ def test_each_comparison_is_made_on_64_bits(operator: str) -> None:
         "GE": lambda x: x >= value,
         "GT": lambda x: x > value,
         "MASKED_EQ": lambda x: x & value == second,
-    }[operator]
+    }
     for high in (0, 1, 2, 0x12, 0xFFFFFFFF):
         for low in (0, 1, 2, 3, 0x30, 0x31, 0xFFFFFFFF):
             found = _run(program, 39, _AUDIT["x86_64"], (0, 0, high << 32 | low))
-            assert (found == _ALLOW) is truth(high << 32 | low), (high, low)
+            assert (found == _ALLOW) is truths[operator](high << 32 | low), (high, low)
 
 
 def test_other_tables_do_not_pass() -> None:

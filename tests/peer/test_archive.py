@@ -40,8 +40,8 @@ def test_docker_runs_what_is_saved(hello: str, peer: Peer, sampan: Command) -> N
     loaded = peer("docker", "load", "-i", hello)
     assert loaded.returncode == 0, loaded.stderr
     try:
-        ours = sampan("inspect", "--format", "{{.Id}}", "hello", check=True).stdout
-        assert peer("docker", "image", "inspect", "--format", "{{.Id}}", "hello").stdout == ours
+        ours = json.loads(sampan("inspect", "hello", check=True).stdout)[0]["Id"]
+        assert peer("docker", "image", "inspect", "--format", "{{.Id}}", "hello").stdout.strip() == ours
         ran = peer("docker", "run", "--rm", "hello", "python", "-c", "import flask, os; print(os.getuid())")
         assert (ran.stdout, ran.returncode) == ("65532\n", 0), ran.stderr
     finally:
@@ -52,9 +52,9 @@ def test_what_docker_saves_is_loaded(both: dict[str, Command], place: str) -> No
     """`docker save` and `sampan load` keep the image id, and the image runs."""
     saved = both["docker"]("save", "-o", f"{place}/busybox.tar", "busybox")
     assert saved.returncode == 0, saved.stderr
-    identity = both["docker"]("image", "inspect", "--format", "{{.Id}}", "busybox").stdout
+    identity = both["docker"]("image", "inspect", "--format", "{{.Id}}", "busybox").stdout.strip()
     assert both["sampan"]("rmi", "busybox").returncode == 0
     loaded = both["sampan"]("load", "-i", f"{place}/busybox.tar")
     assert loaded.returncode == 0, loaded.stderr
-    assert both["sampan"]("inspect", "--format", "{{.Id}}", "busybox").stdout == identity
+    assert json.loads(both["sampan"]("inspect", "busybox").stdout)[0]["Id"] == identity
     assert both["sampan"]("run", "--rm", "busybox", "echo", "aboard").stdout == "aboard\n"

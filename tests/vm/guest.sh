@@ -2,7 +2,7 @@
 # What a new user does on a fresh machine: the demo, then Docker's words. Runs inside an emulated machine, as root or as
 # the normal user dev; a copy of the checkout is at /share, and, where the host built the example already, the digest to
 # expect at /share/.expected. Prints one line a check, `ok NAME` or `not ok NAME`, and fails if any failed.
-set -u
+set -u -o pipefail
 failures=0
 started=$SECONDS
 
@@ -30,6 +30,16 @@ for _ in range(300):
         problem = error; time.sleep(0.2)
 else:
     sys.exit(f"{sys.argv[1]}: {problem}")' "$1"
+}
+
+# field NAME KEY...: one value of what `inspect` says.
+field() {
+  "$sampan" inspect "$1" | python3 -c '
+import json, sys
+value = json.load(sys.stdin)[0]
+for key in sys.argv[1:]:
+    value = value[key]
+print(value)' "${@:2}"
 }
 
 fetch_once() { python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$1"; }
@@ -65,7 +75,7 @@ check images "$sampan images | grep -q hello"
 check run-d "$sampan run -d --name web -p 8000:5000 $limits -e A=b -v $PWD/data:/data hello"
 check fetch-loopback "fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"
 check fetch-own-address "fetch http://$address:8000 | grep -q 'Hello, Docker!'"
-inside=$("$sampan" inspect --format '{{.NetworkSettings.IPAddress}}' web)
+inside=$(field web NetworkSettings IPAddress)
 check fetch-from-container "$sampan run --rm hello python -c 'import urllib.request as r; print(r.urlopen(\"http://$inside:5000\", timeout=60).read())' | grep -q 'Hello, Docker!'"
 check ps "$sampan ps | grep -q web"
 check logs "$sampan logs web 2>&1 | grep -q ."
@@ -73,7 +83,7 @@ check logs-f "timeout 10 $sampan logs -f web; [ \$? = 124 ]"
 check exec "[ \"\$($sampan exec web python -c 'import os; print(6 * 7, os.environ[\"A\"], os.getuid())')\" = '42 b 65532' ]"
 check exec-it "script -qec \"$sampan exec -it web python -c 'import sys; print(sys.stdin.isatty())'\" /dev/null | grep -q True"
 check inspect "$sampan inspect web | grep -q '\"Running\": true'"
-[ "$(id -u)" != 0 ] || check memory-limit "$sampan inspect --format '{{.HostConfig.Memory}}' web | grep -qx 268435456"
+[ "$(id -u)" != 0 ] || check memory-limit "field web HostConfig Memory | grep -qx 268435456"
 check stop "$sampan stop web"
 check stopped "! fetch_once http://127.0.0.1:8000"
 check start "$sampan start web && fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"
@@ -85,7 +95,7 @@ check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
 check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
 if [ -e /share/.expected ]; then
   mkdir locked && cp examples/hello-flask/app.py examples/hello-flask/requirements.txt /share/.expected/sampan.lock locked
-  check same-digest "$sampan build --locked -t locked ./locked && $sampan inspect --format '{{.Id}}' locked | grep -qxF -f /share/.expected/id"
+  check same-digest "$sampan build --locked -t locked ./locked && field locked Id | grep -qxF -f /share/.expected/id"
   check rmi-locked "$sampan rmi locked"
 fi
 check rmi "$sampan rmi hello busybox"

@@ -1,5 +1,6 @@
 """The machines that most people have: the demo and Docker's words on Debian 12 and 13, as root and as a normal user."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,7 +43,8 @@ def expected(clone: Path, sampan: Command) -> None:
     project = clone / ".expected"
     shutil.copytree(PROJECT / EXAMPLE, project, ignore=shutil.ignore_patterns("sampan.lock"))
     sampan("build", "-t", "hello", str(project), check=True, timeout=300)
-    (project / "id").write_text(sampan("inspect", "--format", "{{.Id}}", "hello", check=True).stdout, encoding="ascii")
+    identity = json.loads(sampan("inspect", "hello", check=True).stdout)[0]["Id"]
+    (project / "id").write_text(f"{identity}\n", encoding="ascii")
 
 
 def _machine(suite: str, *, share: Path, as_user: bool) -> None:

@@ -101,7 +101,7 @@ class Cache:
 
     def _fragment(self, key: Digest) -> Result | None:
         try:
-            with open(f"{self.fragment_path(key)}.json", encoding="ascii") as file:
+            with open(f"{self.fragment_path(key)}.json", encoding="utf-8") as file:
                 record = parse(file.read())
             if record["version"] != 1 or os.stat(self.fragment_path(key)).st_size != record["size"]:
                 return None

@@ -23,6 +23,6 @@ def unpacked(
 
 def _has_single_id() -> bool:
     """Tell whether this user namespace has one id only (user_namespaces(7))."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
+    with open("/proc/self/uid_map", encoding="utf-8") as file:
         words = file.read().split()
     return len(words) == 3 and words[2] == "1"

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + 2
 READER_LEFT = 128 + 13
 _GLOBAL = ("-D", "--debug")
+# Commands that a normal user need not enter his namespaces for.
+_WITHOUT_STORE = ("version",)
 
 
 def main(words: "Sequence[str] | None" = None) -> int:
@@ -85,6 +87,10 @@ def _dispatch(words: list[str], settings: "Settings", printer: Printer) -> int:
 
         return texts.show([name], printer)
     try:
+        if settings.uid != 0 and name not in _WITHOUT_STORE:
+            from sampan.engine import rootless
+
+            rootless.enter(settings, lambda event: printer.warn(event.text))
         return command.execute(parsed, settings, printer)
     except OutputGone:
         raise

@@ -39,7 +39,7 @@ def build(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             sink=sink,
         )
     if path := parsed.text("iidfile"):
-        with open(path, "w", encoding="ascii") as file:
+        with open(path, "w", encoding="utf-8") as file:
             file.write(result.image_id)
     if quiet:
         printer.out(result.image_id)

@@ -19,5 +19,5 @@ def refuse(parsed: "Parsed") -> None:
 def write(parsed: "Parsed", identity: str) -> None:
     """Write the container's id where --cidfile says."""
     if path := parsed.text("cidfile"):
-        with open(path, "x", encoding="ascii") as file:
+        with open(path, "x", encoding="utf-8") as file:
             file.write(identity)

@@ -65,7 +65,7 @@ def is_alive(pid: int, started: int, boot: str) -> bool:
 
 def boot_id() -> str:
     """Return the random name of this boot of the machine (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 

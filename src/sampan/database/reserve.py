@@ -11,7 +11,7 @@ SIZE_BYTES = 4 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 # Below the first a disk counts as full; the reserve is made whole only where the second is free.
 FULL_BYTES = 512 * 1024
-ROOMY_BYTES = 64 * 1024 * 1024
+ROOMY_BYTES = 16 * 1024 * 1024
 
 
 def keep(root: str) -> None:

@@ -24,34 +24,37 @@ def features(settings: "Settings") -> idmap.Features:
 def spec(request: "Document") -> Spec:
     """Return what runs; raises InvalidArgument for a user who is not in the image."""
     options, root = RunOptions.parse(request["options"]), request["root"]
-    mappings = id_mappings(request)
-    place = specification.Place(
-        request["id"],
-        directory=request["directory"],
-        hostname=request["hostname"],
-        mappings=mappings,
-        files_are_idmapped=root["is_idmapped"],
-        volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
-        processors=request["processors"],
-    )
     root_fd = open_root_to_read(root)
     try:
         who = user.resolve(root_fd, request["config"]["User"], options.group_add)
     finally:
         os.close(root_fd)
-    return specification.build(options, request["config"], place, who)
+    uid_mappings = _id_mappings(request, "uid_map", who.uid)
+    place = specification.Place(
+        request["id"],
+        directory=request["directory"],
+        hostname=request["hostname"],
+        uid_mappings=uid_mappings,
+        gid_mappings=_id_mappings(request, "gid_map", who.gid),
+        files_are_idmapped=root["is_idmapped"],
+        volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
+        processors=request["processors"],
+    )
+    return specification.build(options, request["config"], place, user.within(who, uid_mappings))
 
 
-def id_mappings(request: "Document") -> tuple[IdMapping, ...]:
-    """Return the container's id map; nothing without a user namespace of its own."""
+def _id_mappings(request: "Document", name: str, own: int) -> tuple[IdMapping, ...]:
+    """Return one of the container's id maps; nothing without a user namespace of its own. `own` is the process's id."""
     if not request["has_userns"]:
         return ()
     if request["range"]:
         return idmap.Range(request["range"]).mappings()
-    # A normal user: the ids that the holder's namespace has, as they are.
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        lines = [tuple(map(int, line.split())) for line in file]
-    return tuple(IdMapping(inside, inside, size) for inside, _, size in lines)
+    # A normal user: what the holder's namespace has, as it is. A single id becomes the one that the image asks for.
+    with open(f"/proc/self/{name}", encoding="utf-8") as file:
+        spans = [tuple(map(int, line.split())) for line in file]
+    if sum(size for _, _, size in spans) == 1:
+        return (IdMapping(own, 0, 1),)
+    return tuple(IdMapping(inside, inside, size) for inside, _, size in spans)
 
 
 def etc(request: "Document") -> "Document":

@@ -16,7 +16,10 @@ CPU_PERIOD_US = 100_000
 
 
 def merged(options: "RunOptions", image: "Document") -> "Document":
-    """Return docker's Config document: an image's `config` with the options over it; raises InvalidArgument without a command."""
+    """Return docker's Config document: an image's `config` with the options over it.
+
+    Raises InvalidArgument where neither names a command.
+    """
     entrypoint, command = image.get("Entrypoint"), image.get("Cmd")
     if options.entrypoint is not None:
         # moby: an entrypoint of one's own takes the image's Cmd away.
@@ -94,7 +97,8 @@ def _check_limits(options: "RunOptions", processors: int) -> None:
 def _check_kinds(options: "RunOptions", machine: str) -> None:
     if options.init:
         raise Unsupported(
-            "`--init` is not there yet", hints=("images that Sampan builds have an init; for others name one as the entrypoint",)
+            "`--init` is not there yet",
+            hints=("images that Sampan builds have an init; for others name one as the entrypoint",),
         )
     if options.network not in {"bridge", "default", "none", "host"}:
         raise Unsupported(

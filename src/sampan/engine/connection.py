@@ -4,6 +4,7 @@ Three who never share memory use this: the command that leases (inside its trans
 disconnects, the command that sweeps after a monitor that was killed.
 """
 
+import _signal
 import os
 
 from sampan.document import parse
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sampan.engine.record import Container
     from sampan.engine.state import State
     from sampan.network.ports import Held
-    from sampan.runtime import process
+    from sampan.runtime import foreign, process
 
 BRIDGE, NONE, HOST = "bridge", "none", "host"
 
@@ -49,7 +50,7 @@ def _wanted(container: "Container") -> tuple[PortMapping, ...]:
     return (*options.ports, *(PortMapping(n, protocol=p) for n, p in pairs if (n, p) not in published))
 
 
-def sweep(database: "Database", container_id: str, told: "State") -> None:
+def sweep(database: "Database", container_id: str, told: "State", *, is_rootless: bool) -> None:
     """Remove from the kernel what a killed monitor left. Idempotent; the caller holds a write transaction."""
     from sampan.network import bridge, firewall
     from sampan.runtime import cgroup
@@ -58,6 +59,8 @@ def sweep(database: "Database", container_id: str, told: "State") -> None:
         group = cgroup.parse(told.cgroup)
         group.kill()
         group.remove()
+    if is_rootless:
+        return  # the link went with the container's namespace, the forwarder with the monitor
     row = database.row("SELECT record FROM networks WHERE name = ?", (ipam.DEFAULT,))
     if row is None:
         return
@@ -76,10 +79,12 @@ def sweep(database: "Database", container_id: str, told: "State") -> None:
 class Connector:
     """The monitor's side while a container starts: `prepare`, `connect`, then `document` is all that the end needs."""
 
-    __slots__ = ("_endpoint", "_held", "_is_connected", "_leased", "_network")
+    __slots__ = ("_endpoint", "_forwarder", "_held", "_is_connected", "_is_rootless", "_leased", "_network")
 
-    def __init__(self, leased: "Document") -> None:
-        """Take what `lease` returned."""
+    def __init__(self, leased: "Document", *, is_rootless: bool) -> None:
+        """Take what `lease` returned; a normal user's bridge is in the holder's network, and ports are forwarded."""
+        self._is_rootless = is_rootless
+        self._forwarder = 0
         is_bridge = leased["kind"] == BRIDGE
         self._leased = leased
         self._endpoint = Endpoint.parse(leased) if is_bridge else None
@@ -94,25 +99,30 @@ class Connector:
         """
         if self._endpoint is None:
             return {"kind": self._leased["kind"]}
-        held = [] if self._held is None else [socket.fileno() for socket in self._held.sockets]
+        is_ours = self._held is not None and not self._forwarder
+        held = [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else []
         told = {"kind": BRIDGE, "mac": self._endpoint.mac, "held": held, "is_connected": self._is_connected}
-        return self._endpoint.document() | told
+        return self._endpoint.document() | told | {"forwarder": self._forwarder}
 
     def prepare(self) -> None:
         """Have the network stand, and take the published ports; raises AlreadyExists for one that is in use."""
-        if self._endpoint is None or self._network is None:
-            return
-        from sampan.network import bridge, firewall
-
-        bridge.ensure(self._network)
-        firewall.ensure(self._network)
-        if self._endpoint.ports:
+        if self._endpoint is not None and self._endpoint.ports:
             from sampan.network import ports
 
+            # In the machine's network: after this a normal user's monitor leaves it.
             self._held = ports.hold(self._endpoint.ports)
             self._endpoint = self._endpoint.with_ports(self._held.mappings)
+        if self._is_rootless and self._leased["kind"] != HOST:
+            from sampan.engine import rootless
 
-    def connect(self, created: "process.Created") -> None:
+            rootless.enter_network()
+        if self._network is not None:
+            from sampan.network import bridge, firewall
+
+            bridge.ensure(self._network)
+            firewall.ensure(self._network)
+
+    def connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the container's network namespace; `none` gives it a loopback that is up."""
         if self._leased["kind"] == HOST:
             return
@@ -126,13 +136,25 @@ class Connector:
             return
         self._is_connected = True
         bridge.attach(netns_fd, self._endpoint)
-        if self._held is not None:
+        if self._held is None:
+            return
+        if self._is_rootless:
+            self._forward(self._held, self._endpoint.address)
+        else:
             firewall.publish(self._endpoint)
             self._held.listen()
 
+    def _forward(self, held: "Held", address: str) -> None:
+        """Leave the sockets to a forwarder, which is our child."""
+        from sampan.network import forward
+
+        held.listen()
+        self._forwarder = forward.spawn(held, address)
+        held.close()
+
     def detach(self) -> None:
         """Leave the sockets to the descriptors that `document` names: from here on those are theirs."""
-        for socket in self._held.sockets if self._held is not None else ():
+        for socket in self._held.sockets if self._held is not None and not self._forwarder else ():
             socket.detach()
 
 
@@ -140,7 +162,10 @@ def release(told: "Document") -> None:
     """Let the published ports go; takes what `Connector.document` returned. Call once."""
     for fd in told.get("held", ()):
         os.close(fd)
-    if told["kind"] == BRIDGE and told["ports"]:
+    if told.get("forwarder"):
+        os.kill(told["forwarder"], _signal.SIGKILL)
+        os.waitpid(told["forwarder"], 0)
+    elif told["kind"] == BRIDGE and told["ports"]:
         from sampan.network import firewall
 
         firewall.unpublish(Endpoint.parse(told))

@@ -40,7 +40,10 @@ class Started:
 
 
 def create(settings: "Settings", options: "RunOptions") -> "Container":
-    """Record a new container; nothing runs. Raises NotFound (image), AlreadyExists (name), InvalidArgument, Unsupported."""
+    """Record a new container; nothing runs.
+
+    Raises NotFound (image), AlreadyExists (name), InvalidArgument, Unsupported.
+    """
     from sampan.engine import start as starting
 
     return starting.create(settings, options)

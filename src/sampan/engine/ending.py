@@ -9,7 +9,7 @@ import time
 
 from sampan.database import connection
 from sampan.engine import attach as channels
-from sampan.engine import frame, record, state, sweep
+from sampan.engine import frame, record, rootless, state, sweep
 from sampan.engine.attach import Client
 from sampan.engine.record import Container
 from sampan.engine.run_options import parse_signal
@@ -103,13 +103,15 @@ def attach(settings: "Settings", name: str) -> Client:
     client = _connect(settings, container, frame.ATTACH)
     if client is None:
         raise Conflict(
-            f"the container `{container.name}` is not running", hints=(f"start it with `sampan start {container.name}`",)
+            f"the container `{container.name}` is not running",
+            hints=(f"start it with `sampan start {container.name}`",),
         )
     return client
 
 
 def _current(settings: "Settings", name: str) -> Container:
     """Return the container that `name` means, after the ends of others have been folded."""
+    rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.refresh(database, settings)
         return record.by_name(database, name)

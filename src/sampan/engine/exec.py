@@ -6,16 +6,14 @@ is then attached. Whose the process is, what it may do and which filter it gets 
 
 import os
 
-from sampan.engine import fault, frame, launch, state, terminal
+from sampan.engine import frame, launch, state, terminal
 from sampan.engine.attach import Client
 from sampan.errors import Conflict, Internal, InvalidArgument
-from sampan.kernel import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.record import Container
-    from sampan.engine.user import User
     from sampan.settings.configuration import Settings
 
 _ID_BYTES = 32
@@ -65,9 +63,7 @@ def execute(
     return status or 0
 
 
-def begin(
-    settings: "Settings", name: str, options: ExecOptions, *, window: tuple[int, int] | None = None
-) -> Client:
+def begin(settings: "Settings", name: str, options: ExecOptions, *, window: tuple[int, int] | None = None) -> Client:
     """Start a command in a running container; return the channel to its keeper, which the caller closes."""
     if not options.command or not options.command[0]:
         raise InvalidArgument("no command was given", hints=(f"name one: `sampan exec {name} COMMAND`",))
@@ -79,7 +75,7 @@ def begin(
         container = record.find(settings, name)
         told, pidfd = _running(settings, container)
         try:
-            request = _request(settings, container, told, options, pidfd, window)
+            request = _request(settings, container, told, options, window)
         except BaseException:
             os.close(pidfd)
             raise
@@ -110,7 +106,7 @@ def _running(settings: "Settings", container: "Container") -> tuple[state.State,
     told = state.read(directory)
     if told.status == state.RUNNING and state.alive(directory):
         try:
-            pidfd = syscalls.pidfd_open(told.pid)
+            pidfd = os.pidfd_open(told.pid)
         except ProcessLookupError:
             pidfd = -1
         # The number is the container's still only if what has it began when the container did.
@@ -135,58 +131,31 @@ def _request(
     container: "Container",
     told: state.State,
     options: ExecOptions,
-    pidfd: int,
     window: tuple[int, int] | None,
 ) -> "Document":
-    from sampan.engine import preparation, specification
-    from sampan.oci.runtime import Spec
+    from sampan.engine import fault, profile
 
-    who = _user(container, told, options)
-    process = Spec.parse({"process": told.process, "root": {"path": ""}, "linux": {}}).process
-    process.args = options.command
-    process.env = _environment(process.env, container, options, who)
-    process.cwd = options.workdir or process.cwd
-    process.uid, process.gid, process.additional_gids = who.uid, who.gid, who.gids
-    process.terminal = options.tty
-    process.oom_score_adj = None
-    if options.privileged:
-        process.capabilities = specification.every_capability()
-    unconfined = options.privileged or told.seccomp == "unconfined"
+    has_own_home = any(word.startswith("HOME=") for word in container.config["Env"])
     return {
         "fault": fault.chosen(settings),
-        "spec": Spec(process).document(),
-        "mappings": told.mappings,
+        "pid": told.pid,
+        "process": told.process,
+        "uid_mappings": told.uid_mappings,
+        "gid_mappings": told.gid_mappings,
         "cgroup": told.cgroup,
-        "seccomp": "unconfined" if unconfined else told.seccomp,
-        "seccomp_profile": preparation.seccomp_profile(container.options),
+        "seccomp": "unconfined" if options.privileged else told.seccomp,
+        "seccomp_profile": profile.read(container.options),
+        "user": options.user or container.config["User"],
+        # Another user has another HOME, unless the image or the person set one.
+        "is_home_user_s": bool(options.user) and not has_own_home,
+        "group_add": list(container.options.group_add),
+        "env": list(options.env),
+        "workdir": options.workdir,
+        "tty": options.tty,
+        "privileged": options.privileged,
         "interactive": options.interactive,
         "detach": options.detach,
         "window": list(window or ()),
         "command": list(options.command),
         "record": f"{state.directory(settings, container.id)}/execs/{os.urandom(_ID_BYTES).hex()}.json",
     }
-
-
-def _user(container: "Container", told: state.State, options: ExecOptions) -> "User":
-    """Look the user up in the container's root as it is now."""
-    from sampan.engine import user
-
-    # SECURITY: of the root only a descriptor is opened, which follows nothing of the container's.
-    root_fd = os.open(f"/proc/{told.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return user.resolve(root_fd, options.user or container.config["User"], container.options.group_add)
-    finally:
-        os.close(root_fd)
-
-
-def _environment(
-    words: tuple[str, ...], container: "Container", options: ExecOptions, who: "User"
-) -> tuple[str, ...]:
-    """Return the container's environment with `-e` over it; another user has another HOME, unless the image set it."""
-    merged = dict(word.partition("=")[::2] for word in words)
-    if options.user and not any(word.startswith("HOME=") for word in container.config["Env"]):
-        merged["HOME"] = who.home
-    if options.tty:
-        merged.setdefault("TERM", "xterm")
-    merged |= dict(word.partition("=")[::2] for word in options.env)
-    return tuple(f"{key}={value}" for key, value in merged.items())

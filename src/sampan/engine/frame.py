@@ -147,8 +147,8 @@ def parse_error(payload: bytes) -> errors.SampanError:
         chain = [_rebuilt(link) for link in parse(payload.decode())["chain"]]
     except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
         raise errors.Corrupt("a monitor's error message is not what the attach protocol promises") from error
-    for outer, inner in zip(chain, chain[1:], strict=False):
-        outer.__cause__ = inner
+    for position in range(1, len(chain)):
+        chain[position - 1].__cause__ = chain[position]
     first = chain[0]
     if isinstance(first, errors.SampanError):
         return first

@@ -18,7 +18,10 @@ FILE_BYTES = 1024 * 1024
 
 
 def allocate(database: "Database", container_id: str, directory: str = "/etc") -> int:
-    """Return the first id of a free block and record it for the container; the caller holds a write transaction. Raises Exhausted."""
+    """Return the first id of a free block and record it for the container; raises Exhausted.
+
+    The caller holds a write transaction.
+    """
     taken = {row[0] for row in database.execute("SELECT start FROM ranges")}
     foreign = _foreign(directory)
     for start in range(FIRST, LAST, RANGE_SIZE):
@@ -31,11 +34,17 @@ def allocate(database: "Database", container_id: str, directory: str = "/etc") -
 
 
 def shared(directory: str = "/etc") -> int:
-    """Return the first id of the block that all containers share whose files are shifted on disk; raises Unsupported where it is taken."""
+    """Return the first id of the block that all containers share whose files are shifted on disk.
+
+    Raises Unsupported where it is somebody's.
+    """
     if _touches(SHARED, _foreign(directory)):
         raise Unsupported(
             f"the host ids from {SHARED} on belong to somebody in `/etc/subuid` or `/etc/passwd`",
-            hints=("run with `--userns=host`", "or move SAMPAN_ROOT to a file system that can be idmapped, such as ext4"),
+            hints=(
+                "run with `--userns=host`",
+                "or move SAMPAN_ROOT to a file system that can be idmapped, such as ext4",
+            ),
         )
     return SHARED
 

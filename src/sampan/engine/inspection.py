@@ -5,7 +5,7 @@ import time
 
 from sampan import units
 from sampan.database import connection
-from sampan.engine import record, state, sweep, volume
+from sampan.engine import record, rootless, state, sweep, volume
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def summaries(settings: "Settings", *, all: bool = False) -> "list[Document]":
     (seconds), State (created|running|exited), Status (`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`), Ports (list
     of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings.
     """
+    rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.refresh(database, settings)
         containers = list(record.every(database) if all else record.active(database))
@@ -34,6 +35,7 @@ def summaries(settings: "Settings", *, all: bool = False) -> "list[Document]":
 
 def inspect(settings: "Settings", name: str) -> "Document":
     """Return docker's inspect document of a container; raises NotFound."""
+    rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.refresh(database, settings)
         container = record.by_name(database, name)
@@ -213,16 +215,10 @@ def _ports(container: "Container", told: state.State) -> "list[Document]":
     """Return the published ports of a running container, and those that are only exposed."""
     if told.status != state.RUNNING:
         return []
-    found: list[Document] = []
-    for port in told.network.get("ports", ()):
-        found.append(
-            {
-                "IP": port["host_ip"],
-                "PrivatePort": port["container_port"],
-                "PublicPort": port["host_port"],
-                "Type": port["protocol"],
-            }
-        )
+    found: list[Document] = [
+        {"IP": p["host_ip"], "PrivatePort": p["container_port"], "PublicPort": p["host_port"], "Type": p["protocol"]}
+        for p in told.network.get("ports", ())
+    ]
     published = {(port["PrivatePort"], port["Type"]) for port in found}
     for word in container.config["ExposedPorts"]:
         number, _, protocol = word.partition("/")

@@ -13,12 +13,11 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import frame, launch, state
+from sampan.engine import frame, launch, state, user
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
-from sampan.errors import SampanError
-from sampan.kernel import seccomp
-from sampan.oci.runtime import IdMapping, Spec
+from sampan.kernel import capability, seccomp
+from sampan.oci.runtime import IdMapping, Process, Spec
 from sampan.runtime import cgroup, process
 
 TYPE_CHECKING = False
@@ -37,11 +36,13 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     if received is None:
         return
     request, pidfd = received
-    if not request["mappings"]:
+    if not request["uid_mappings"]:
         launch.seal(launch.KEEPER, channel, settings, request, pidfd)
+    # What nobody waits for leaves the caller's cgroup.
+    parent = cgroup.open_parent(settings) if request["detach"] else None
     try:
-        if request["detach"]:
-            cgroup.open_parent(settings).enter_monitor()
+        if parent is not None:
+            parent.enter_monitor()
         board, pid = _start(settings, request, pidfd)
     except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is
         channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
@@ -59,12 +60,13 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     except OSError:
         pass  # the container's directory may be gone: its end was the process's
     board.farewell(status)
+    if parent is not None:
+        parent.leave_monitor()
     board.flush()
 
 
 def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switchboard, int]:
-    what = Spec.parse(request["spec"]).process
-    mappings = tuple(IdMapping(m["containerID"], m["hostID"], m["size"]) for m in request["mappings"])
+    what = _process(request)
     program = None
     if request["seccomp"] != "unconfined":
         cache = f"{settings.root}/cache/seccomp"
@@ -78,8 +80,8 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
             stdio=pipes.theirs(),
             cgroup=group,
             seccomp_program=program,
-            uid_mappings=mappings,
-            gid_mappings=mappings,
+            uid_mappings=_mappings(request["uid_mappings"]),
+            gid_mappings=_mappings(request["gid_mappings"]),
         )
     group.close()
     board = Switchboard(child_pidfd, None, None)
@@ -91,6 +93,42 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
             board.resize(*request["window"])
     board.is_stdin_once = request["interactive"]
     return board, pid
+
+
+def _mappings(documents: "list[Document]") -> tuple[IdMapping, ...]:
+    return tuple(IdMapping(m["containerID"], m["hostID"], m["size"]) for m in documents)
+
+
+def _process(request: "Document") -> Process:
+    """Return the process: the container's own, as far as nothing else was asked."""
+    what = Spec.parse({"process": request["process"], "root": {"path": ""}, "linux": {}}).process
+    who = _user(request)
+    what.args = tuple(request["command"])
+    what.cwd = request["workdir"] or what.cwd
+    what.uid, what.gid, what.additional_gids = who.uid, who.gid, who.gids
+    what.terminal = request["tty"]
+    what.oom_score_adj = None
+    environment = dict(word.partition("=")[::2] for word in what.env)
+    if request["is_home_user_s"]:
+        environment["HOME"] = who.home
+    if request["tty"]:
+        environment.setdefault("TERM", "xterm")
+    environment |= dict(word.partition("=")[::2] for word in request["env"])
+    what.env = tuple(f"{key}={value}" for key, value in environment.items())
+    if request["privileged"]:
+        what.capabilities = capability.NAMES[: capability.last() + 1]
+    return what
+
+
+def _user(request: "Document") -> user.User:
+    """Look the user up in the container's root as it is now."""
+    # SECURITY: of the root only a descriptor is opened, which follows nothing of the container's.
+    root_fd = os.open(f"/proc/{request['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        who = user.resolve(root_fd, request["user"], tuple(request["group_add"]))
+        return user.within(who, _mappings(request["uid_mappings"]))
+    finally:
+        os.close(root_fd)
 
 
 def _record(request: "Document", told: "Document") -> None:

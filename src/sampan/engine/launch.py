@@ -25,7 +25,7 @@ import struct
 import sys
 
 from sampan.document import parse, render
-from sampan.engine import attach, frame
+from sampan.engine import attach, frame, rootless
 from sampan.errors import Internal
 
 TYPE_CHECKING = False
@@ -95,12 +95,13 @@ class Launch:
 
 
 def prepare(settings: "Settings", kind: str = MONITOR) -> Launch:
-    """Return a process of that kind that waits: a fork of this one where it has one thread, else a fresh interpreter."""
+    """Return a process of that kind that waits: a fork of a caller with one thread, else a fresh interpreter."""
     return fork(settings, kind) if len(os.listdir("/proc/self/task")) == 1 else spawn(settings, kind)
 
 
 def fork(settings: "Settings", kind: str = MONITOR) -> Launch:
     """Fork it off this process, which has one thread and no database connection."""
+    rootless.enter(settings)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     # What both have now stays shared between them: the collector must not write into it.
     gc.freeze()
@@ -124,7 +125,9 @@ def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
     ]
     argv, environment = _argv(settings, kind, "0", "1", "-1"), _environment(settings)
     try:
-        pid = os.posix_spawn(sys.executable, argv, environment, file_actions=actions, setsigmask=(), setsigdef=_defaults())
+        pid = os.posix_spawn(
+            sys.executable, argv, environment, file_actions=actions, setsigmask=(), setsigdef=_defaults()
+        )
     except BaseException:
         ours.close()
         os.close(memfd)
@@ -168,7 +171,7 @@ def _environment(settings: "Settings") -> dict[str, str]:
 
 
 def main() -> "NoReturn":
-    """Be the process that `spawn` or `seal` executed: its words are uid, kind, channel, memfd, and the descriptor or -1."""
+    """Be the process that `spawn` or `seal` executed: its words are uid, kind, channel, memfd, descriptor or -1."""
     from sampan.settings import configuration
 
     uid, kind, channel_fd, memfd, passed_fd = sys.argv[2], sys.argv[3], *map(int, sys.argv[4:7])
@@ -194,6 +197,7 @@ def _serve(
         return _receive(channel, memfd)
 
     try:
+        rootless.enter(settings)
         if kind == KEEPER:
             from sampan.engine import keeper
 

@@ -25,7 +25,7 @@ _ENTRY_BYTES = 6 * LINE_BYTES + 1024
 
 
 class Line:
-    """One stored piece of output: `stream` is `stdout` or `stderr`, `time` RFC 3339 with nanoseconds, `data` the bytes."""
+    """One stored piece of output: `stream` is `stdout` or `stderr`, `time` RFC 3339 with nanoseconds."""
 
     __slots__ = ("data", "stream", "time")
 

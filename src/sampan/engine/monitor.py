@@ -6,15 +6,15 @@ has put up. It has left the caller's session, directory, descriptors and cgroup,
 imported all it will ever need, so that an upgrade of the package does not touch it. All it tells is in files (`state`);
 commands fold those into the database (`sweep`).
 
-    state       entered when                     visible to others                 kill -9 of the monitor here
-    ---------   ------------------------------   -------------------------------   ------------------------------------------
-    waiting     forked or executed (`launch`)    nothing                           command: "a monitor ended"; nothing to undo
-    preparing   REQUEST and lock received        lock held                         sweep: not started, as if `create` only
-    created     first process waits for execve   cgroup, namespaces, veth, ports   child dies with us; sweep removes the rest
-    running     execve succeeded                 state.json running, attach.sock   child dies with us; sweep records 137
-    ended       pidfd readable, output read      ports free again                  sweep records 137
-    recorded    exit record written              state.json exited, EXIT sent      sweep removes what is left
-    gone        all taken down                   lock free, `clean` true           -
+    state      entered when                visible to others               kill -9 of the monitor here
+    --------   -------------------------   -----------------------------   ----------------------------------------
+    waiting    forked or executed          nothing                         the command says so; nothing to undo
+    preparing  REQUEST and lock received   lock held                       sweep: not started, as if `create` only
+    created    its process awaits execve   cgroup, namespaces, veth, port  it dies with us; sweep removes the rest
+    running    execve succeeded            state.json running, socket      it dies with us; sweep records 137
+    ended      pidfd readable, output read ports free again                sweep records 137
+    recorded   exit record written         state.json exited, EXIT sent    sweep removes what is left
+    gone       all taken down              lock free, `clean` true         -
 
 The order in `ended` is part of the promise: ports are let go before the record, so that a command which saw the exit
 may publish them again; the record is written (temporary file, sync, rename) before anybody is told. A container whose
@@ -31,8 +31,8 @@ import os
 import time
 
 from sampan.document import render
+from sampan.engine import assembly, etc, fault, frame, launch, rootless, state, takedown
 from sampan.engine import connection as links
-from sampan.engine import assembly, etc, fault, frame, launch, state, takedown
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch
 from sampan.errors import Internal, SampanError
@@ -53,6 +53,7 @@ _OOM_SCORE = -900
 
 def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> None:
     """Be a monitor: get ready, wait for the request, live as long as the container. Returns at the very end."""
+    rootless.keep(settings)
     parent = cgroup.open_parent(settings)
     parent.enter_monitor()
     own_score = _lower_oom_score()
@@ -74,7 +75,20 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
 class _Start:
     """One start; see the module for its states."""
 
-    __slots__ = ("_cgroup", "_connector", "_created", "_listener", "_lock_fd", "_own_score", "_parent", "_pipes", "_request", "_settings", "_spec", "_state")
+    __slots__ = (
+        "_cgroup",
+        "_connector",
+        "_created",
+        "_listener",
+        "_lock_fd",
+        "_own_score",
+        "_parent",
+        "_pipes",
+        "_request",
+        "_settings",
+        "_spec",
+        "_state",
+    )
 
     def __init__(
         self, request: "Document", settings: "Settings", lock_fd: int, parent: "cgroup.Parent", own_score: int | None
@@ -87,7 +101,7 @@ class _Start:
         # Replaced by the first step; a failure before it needs none.
         self._spec = Spec(Process(()))
         self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
-        self._connector = links.Connector(request["network"])
+        self._connector = links.Connector(request["network"], is_rootless=settings.uid != 0)
         self._cgroup: cgroup.Cgroup | None = None
         self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None
@@ -187,7 +201,8 @@ class _Start:
         self._state.start_time = state.start_time(created.pid)
         self._state.started_at = state.timestamp(time.time_ns())
         self._state.process = self._spec.process.document()
-        self._state.mappings = [mapping.document() for mapping in self._spec.uid_mappings]
+        self._state.uid_mappings = [mapping.document() for mapping in self._spec.uid_mappings]
+        self._state.gid_mappings = [mapping.document() for mapping in self._spec.gid_mappings]
         self._state.seccomp = self._request["seccomp"]
         self._state.network = network
         self._connector.detach()
@@ -196,6 +211,7 @@ class _Start:
         kept = ("fault", "directory", "run_directory", "auto_remove", "stop_signal", "is_stdin_once", "window")
         return {name: request[name] for name in kept} | {
             "root": self._settings.root,
+            "uid": self._settings.uid,
             "has_stdin": request["interactive"],
             "state": {name: getattr(self._state, name) for name in self._state.__slots__},
             "network": network,
@@ -209,6 +225,7 @@ class _Start:
                 "stdin": stdin,
                 "stdout": stdout,
                 "stderr": stderr,
+                "holder": rootless.descriptors(),
             },
         }
 
@@ -221,6 +238,7 @@ class _Start:
         self._state.error = error.what if isinstance(error, SampanError) else str(error)
         document = self._request | {
             "root": self._settings.root,
+            "uid": self._settings.uid,
             "network": self._connector.document(),
             "state": {"cgroup": self._state.cgroup, "runtime": self._state.runtime},
         }

@@ -8,15 +8,16 @@ if TYPE_CHECKING:
 
 # docker's default where nobody named the container: an adjective and somebody's name; ours are boats and waters.
 _QUALITIES = (
-    "able bold brave bright calm clever deft eager fair fleet fresh gentle glad grand keen kind light lively loyal lucid "
-    "merry mild neat nimble noble patient placid plain polite prompt proud quick quiet ready serene sharp silent sleek "
-    "smart smooth sound spry steady still stout sturdy sure swift tidy trim true trusty vivid warm wise witty young zesty"
+    "able bold brave bright calm clever deft eager fair fleet fresh gentle glad grand keen kind light lively "
+    "loyal lucid merry mild neat nimble noble patient placid plain polite prompt proud quick quiet ready serene "
+    "sharp silent sleek smart smooth sound spry steady still stout sturdy sure swift tidy trim true trusty vivid "
+    "warm wise witty young zesty "
 ).split()
 _BOATS = (
-    "barge bark brig canoe caravel catboat clipper cog coracle curragh cutter dhow dinghy dory felucca ferry galley galleon "
-    "gig gondola hooker houri junk kayak keelboat ketch knarr launch lighter longship lugger packet pinnace pontoon pram "
-    "punt raft sampan schooner scow scull shallop shikara skiff skipjack sloop smack tartane tender tjalk trimaran trireme "
-    "umiak wherry xebec yacht yawl"
+    "barge bark brig canoe caravel catboat clipper cog coracle curragh cutter dhow dinghy dory felucca ferry "
+    "galley galleon gig gondola hooker houri junk kayak keelboat ketch knarr launch lighter longship lugger "
+    "packet pinnace pontoon pram punt raft sampan schooner scow scull shallop shikara skiff skipjack sloop smack "
+    "tartane tender tjalk trimaran trireme umiak wherry xebec yacht yawl "
 ).split()
 
 

@@ -1,9 +1,9 @@
-"""A container's output on disk: docker's json-file lines, rotated. The monitor writes, `logs` reads. Hot path.
+r"""A container's output on disk: docker's json-file lines, rotated. The monitor writes, `logs` reads. Hot path.
 
     logs/json.log      the newest; logs/json.log.1 and .2 are older
     {"log":"...","stream":"stdout","time":"..."}    one line of output, its newline included, or a piece of a longer one
 
-Bytes that are not UTF-8 are kept as lone surrogates (\\udc80 to \\udcff), so what is read back is what was written. A
+Bytes that are not UTF-8 are kept as lone surrogates (\udc80 to \udcff), so what is read back is what was written. A
 line is cut into pieces of LINE_BYTES, and a whole log ends at FILES x FILE_BYTES. On a full disk lines are dropped,
 never waited for: a container goes on whatever becomes of its log.
 """
@@ -70,7 +70,8 @@ class OutputLog:
 
     def _append(self, stream: str, lines: list[bytes], time: str) -> None:
         text = "".join(
-            render({"log": line.decode("utf-8", "surrogateescape"), "stream": stream, "time": time}) + "\n" for line in lines
+            render({"log": line.decode("utf-8", "surrogateescape"), "stream": stream, "time": time}) + "\n"
+            for line in lines
         )
         try:
             if self._size and self._size + len(text) > self._file_bytes:
@@ -98,7 +99,7 @@ def _opened(path: str) -> int:
 
 
 def _pieces(data: bytes) -> list[bytes]:
-    """Part `data` after each newline and after each LINE_BYTES without one; the last piece is unfinished, maybe empty."""
+    """Part `data` after each newline and each LINE_BYTES without one; the last piece is unfinished, maybe empty."""
     pieces = []
     start = 0
     while True:

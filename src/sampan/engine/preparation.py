@@ -1,7 +1,8 @@
 """What a start needs, gathered by the command: image, layers, ids, network, volumes; and from it the monitor's request.
 
 Two halves, for what is handed out must be recorded in one transaction: `find_image` before it, `container` and `lease`
-inside it, `request` after it. What can be left to the monitor is (`assembly`): it has the runtime's code anyway. Hot path.
+inside it, `request` after it. What can be left to the monitor is (`assembly`): it has the runtime's code anyway. Hot
+path.
 """
 
 import os
@@ -52,7 +53,9 @@ def find_image(database: "Database", options: "RunOptions") -> "Image":
     return Images(database).find(options.image)
 
 
-def lowers(database: "Database", settings: "Settings", options: "RunOptions", image: "Image", ground: Ground) -> tuple[str, ...]:
+def lowers(
+    database: "Database", settings: "Settings", options: "RunOptions", image: "Image", ground: Ground
+) -> tuple[str, ...]:
     """Return the directories of the image's layers, topmost first, all unpacked."""
     if settings.idmap == "idmap" and not ground.is_idmappable:
         raise Unsupported(
@@ -90,7 +93,7 @@ def lease(database: "Database", settings: "Settings", container: Container, grou
 
 
 def has_userns(settings: "Settings", options: "RunOptions") -> bool:
-    """Tell whether the container gets a user namespace: unless somebody said `host`, or `--privileged`, which implies it."""
+    """Tell whether it gets a user namespace: unless somebody said `host`, or `--privileged`, which implies it."""
     if options.privileged or options.userns == "host":
         return False
     return bool(options.userns) or settings.userns != "host"
@@ -100,6 +103,7 @@ def request(
     database: "Database",
     settings: "Settings",
     container: Container,
+    *,
     leased: Leased,
     layers: tuple[str, ...],
     ground: Ground,
@@ -163,10 +167,13 @@ def _runtime(settings: "Settings", options: "RunOptions") -> str:
     return foreign.find(name, settings.environment.get("PATH", os.defpath))
 
 
-def _unpack(database: "Database", settings: "Settings", snapshots: Snapshots, image: "Image", shift: int) -> tuple[str, ...]:
+def _unpack(
+    database: "Database", settings: "Settings", snapshots: Snapshots, image: "Image", shift: int
+) -> tuple[str, ...]:
     """Unpack what is not: the first container of an image."""
     from sampan.database.lease import Lease
     from sampan.image.content import Content
+    from sampan.runtime import holder
     from sampan.storage.unpacker import Rules
 
     content = Content(settings.root)
@@ -176,18 +183,12 @@ def _unpack(database: "Database", settings: "Settings", snapshots: Snapshots, im
     ]
     rules = Rules(
         shift=shift,
-        single_id=settings.uid != 0 and _is_single_id(),
+        single_id=settings.uid != 0 and holder.is_single_id(),
         userxattr=settings.uid != 0,
     )
     with Lease(database, "run") as lease:
         lease.hold(f"image:{image.id}")
         return snapshots.ensure(layers, rules=rules, lease=lease)
-
-
-def _is_single_id() -> bool:
-    with open("/proc/self/uid_map") as file:
-        lines = file.read().split()
-    return len(lines) == 3 and lines[2] == "1"
 
 
 def _processors() -> int:

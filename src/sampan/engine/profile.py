@@ -26,5 +26,7 @@ def read(options: "RunOptions") -> "Document | None":
     except ValueError as error:
         raise InvalidArgument(f"the seccomp profile `{options.seccomp}` is not JSON") from error
     if not isinstance(document, dict):
-        raise InvalidArgument(f"the seccomp profile `{options.seccomp}` is not one JSON object of at most {PROFILE_BYTES} bytes")
+        raise InvalidArgument(
+            f"the seccomp profile `{options.seccomp}` is not one JSON object of at most {PROFILE_BYTES} bytes"
+        )
     return document

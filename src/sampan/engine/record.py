@@ -9,7 +9,7 @@ import os
 
 from sampan.database import connection
 from sampan.document import parse, render
-from sampan.engine import state
+from sampan.engine import rootless, state
 from sampan.engine.run_options import RunOptions, VolumeMount
 from sampan.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
 
@@ -140,12 +140,15 @@ def by_name(database: "Database", name: str) -> Container:
         if len(rows) == 1:
             return _parse(rows[0])
         if rows:
-            raise InvalidArgument(f"more than one container's id begins with `{name}`", hints=("give more of its digits",))
+            raise InvalidArgument(
+                f"more than one container's id begins with `{name}`", hints=("give more of its digits",)
+            )
     raise _not_found(database, name)
 
 
 def find(settings: "Settings", name: str) -> Container:
     """Return the container that `name` means (see `by_name`) with a connection of its own."""
+    rootless.enter(settings)
     with connection.open(settings) as database:
         return by_name(database, name)
 

@@ -1,25 +1,23 @@
 """A monitor renews itself: it goes on in a fresh interpreter that holds only what it still needs. Hot path.
 
-Theory. To start a container takes a megabyte and more of code that its monitor never needs again, and a fork of the command
-has the command's as well. Memory of an interpreter does not shrink, but execve(2) keeps process id, children, descriptors
-and locks and drops the rest. So when a container has been quiet for a while its monitor packs its document, and the code
-of every module that it will ever need, into a memfd, and executes `python -I -S`, which finds the modules there. Hence an
-upgrade or the removal of the package does not touch a monitor. What fails before the execve leaves it as it was.
+Theory. To start a container takes a megabyte and more of code that its monitor never needs again, and a fork of the
+command has the command's as well. Memory of an interpreter does not shrink, but execve(2) keeps process id, children,
+descriptors and locks and drops the rest. So when a container has been quiet for a while its monitor packs its document,
+and the code of every module that it will ever need, into a memfd, and executes `python -I -S`, which finds the modules
+there. Hence an upgrade or the removal of the package does not touch a monitor. What fails before the execve leaves it
+as it was.
 
-The parent-death signal that binds the container to its monitor is about the end of a thread, which this is not; SIGTERM is
-ignored meanwhile.
+The parent-death signal that binds the container to its monitor is about the end of a thread, which this is not; SIGTERM
+is ignored meanwhile.
 """
 
+import _signal
 import marshal
 import os
 import sys
 
-import _signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
-
     from sampan.document import Document
 
 # What `watch` imports, and what it may import in the end; packages before their modules.
@@ -51,6 +49,9 @@ MODULES = (
     "sampan.runtime.cgroup",
     "sampan.runtime.cgroup_v1",
     "sampan.runtime.cgroup_v2",
+    "sampan.runtime.cgroupfs",
+    "sampan.settings",
+    "sampan.settings.configuration",
     "sampan.storage",
     "sampan.storage.trash",
 )
@@ -91,7 +92,7 @@ def renew(document: "Document", descriptors: list[int]) -> None:
         _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
         words = [str(number) for number in numbers]
         argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, "sampan-monitor", document["directory"]]
-        os.execve(sys.executable, argv, {})
+        os.execve(sys.executable, argv, {})  # noqa: S606 - that is what this is for
     except (OSError, ImportError, ValueError, AttributeError):
         return  # as it was: larger, and no worse
 
@@ -116,12 +117,12 @@ def _write(fd: int, data: bytes) -> int:
 
 
 def _code(name: str) -> tuple[bytes, bool]:
-    """Return a module's marshalled code and whether it is a package, from the file that this process would import it from."""
-    from importlib.util import find_spec  # large, and gone in a moment
+    """Return a module's marshalled code, from where this process would import it, and whether it is a package."""
+    # Large, and gone in a moment.
+    from importlib.abc import SourceLoader
+    from importlib.util import find_spec
 
     spec = find_spec(name)
-    loader = None if spec is None else spec.loader
-    code = loader.get_code(name) if hasattr(loader, "get_code") else None
-    if spec is None or code is None:
+    if spec is None or not isinstance(spec.loader, SourceLoader):
         raise ImportError(name)
-    return marshal.dumps(code), spec.submodule_search_locations is not None
+    return marshal.dumps(spec.loader.get_code(name)), spec.submodule_search_locations is not None

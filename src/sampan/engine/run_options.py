@@ -234,7 +234,7 @@ class RunOptions:
     @classmethod
     def parse(cls, document: "Document") -> "RunOptions":
         """Read what `document` returned: RunOptions.parse(options.document()) equals options, field by field."""
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+        values: Document = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
         values["ports"] = tuple(PortMapping.parse(port) for port in document["ports"])
         values["volumes"] = tuple(VolumeMount.parse(volume) for volume in document["volumes"])
         values["ulimits"] = tuple(Ulimit(*limit) for limit in document["ulimits"])
@@ -256,7 +256,7 @@ def check_name(name: str) -> str:
 
 
 def parse_volume(text: str) -> VolumeMount:
-    """Parse a `-v` word: `/host:/in[:ro]`, `name:/in[:ro]`, `/in` (anonymous). `./data` is below the working directory."""
+    """Parse a `-v` word: `/host:/in[:ro]`, `./below/here:/in`, `name:/in[:ro]`, `/in` (anonymous)."""
     parts = text.split(":")
     if len(parts) == 1:
         return VolumeMount("volume", "", _destination(parts[0], text))
@@ -411,5 +411,5 @@ def _destination(path: str, text: str) -> str:
 def _no_volume(text: str) -> InvalidArgument:
     return InvalidArgument(
         f"`{text}` is no volume",
-        hints=("write it like `/host/path:/in/container`, `name:/in/container` or `/in/container`, with `:ro` to protect it",),
+        hints=("write it like `/host/path:/in/it`, `name:/in/it` or `/in/it`, with `:ro` to protect it",),
     )

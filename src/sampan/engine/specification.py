@@ -49,11 +49,20 @@ _STRICT = ("nosuid", "noexec", "nodev")
 class Place:
     """What is known of a container only when it starts.
 
-    `directory` is containers/ID; `mappings` is empty without a user namespace; `volumes` have paths as sources now;
+    `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
     `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount.
     """
 
-    __slots__ = ("container_id", "directory", "files_are_idmapped", "hostname", "mappings", "processors", "volumes")
+    __slots__ = (
+        "container_id",
+        "directory",
+        "files_are_idmapped",
+        "gid_mappings",
+        "hostname",
+        "processors",
+        "uid_mappings",
+        "volumes",
+    )
 
     def __init__(
         self,
@@ -61,7 +70,8 @@ class Place:
         *,
         directory: str,
         hostname: str,
-        mappings: tuple[IdMapping, ...],
+        uid_mappings: tuple[IdMapping, ...],
+        gid_mappings: tuple[IdMapping, ...],
         files_are_idmapped: bool,
         volumes: "tuple[VolumeMount, ...]",
         processors: int,
@@ -69,7 +79,8 @@ class Place:
         self.container_id = container_id
         self.directory = directory
         self.hostname = hostname
-        self.mappings = mappings
+        self.uid_mappings = uid_mappings
+        self.gid_mappings = gid_mappings
         self.files_are_idmapped = files_are_idmapped
         self.volumes = volumes
         self.processors = processors
@@ -83,8 +94,8 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
         hostname=place.hostname,
         mounts=tuple(_mounts(options, place)),
         namespaces=_namespaces(options, place),
-        uid_mappings=place.mappings,
-        gid_mappings=place.mappings,
+        uid_mappings=place.uid_mappings,
+        gid_mappings=place.gid_mappings,
         devices=(),
         cgroups_path=f"/sampan/{place.container_id}",
         resources=resources(options),
@@ -177,7 +188,7 @@ def resources(options: "RunOptions") -> Resources:
 
 def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
     names = ["mount", "pid", "ipc", "uts", "cgroup"]
-    if place.mappings:
+    if place.uid_mappings:
         names.insert(0, "user")
     if options.network != "host":
         names.append("network")
@@ -189,23 +200,25 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     write = ("rw",) if options.privileged else ("ro",)
     shm = options.shm_size_bytes or SHM_BYTES
     sysfs = Mount("/sys", "sysfs", "sysfs", (*_STRICT, *write))
-    if options.network == "host" and place.mappings:
+    if options.network == "host" and place.uid_mappings:
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
         sysfs = Mount("/sys", "bind", "/sys", ("rbind", *_STRICT, *write))
     mounts = [
         Mount("/proc", "proc", "proc", _STRICT),
         Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-        Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+        Mount(
+            "/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
+        ),
         sysfs,
         Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_STRICT, *write)),
         Mount("/dev/mqueue", "mqueue", "mqueue", _STRICT),
         Mount("/dev/shm", "tmpfs", "shm", (*_STRICT, "mode=1777", f"size={shm}")),  # noqa: S108 - in the container
     ]
     asked = {volume.destination for volume in place.volumes}
-    idmap = ("idmap",) if place.mappings and place.files_are_idmapped else ()
-    for name in ("resolv.conf", "hostname", "hosts"):
-        if f"/etc/{name}" not in asked:
-            mounts.append(Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", ("rbind", "rprivate", *idmap)))
+    idmap = ("idmap",) if place.uid_mappings and place.files_are_idmapped else ()
+    options_of_etc = ("rbind", "rprivate", *idmap)
+    names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
+    mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
     return mounts + [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
 
@@ -219,7 +232,7 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     if volume.kind == "tmpfs":
         words = tuple(word for word in volume.options if word not in {"ro", "rw"})
         return Mount(volume.destination, "tmpfs", "tmpfs", (*_STRICT, *access, *words))
-    idmap = ("idmap",) if place.mappings and (volume.kind == "bind" or place.files_are_idmapped) else ()
+    idmap = ("idmap",) if place.uid_mappings and (volume.kind == "bind" or place.files_are_idmapped) else ()
     words = tuple(word for word in volume.options if word != "nocopy")
     propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)
     return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))

@@ -18,11 +18,11 @@ import os
 import time
 
 from sampan.database import connection
-from sampan.engine import fault, frame, launch, preparation, record, state, sweep
+from sampan.engine import fault, frame, launch, preparation, record, rootless, state, sweep
 from sampan.engine.attach import Client
 from sampan.engine.record import Container
 from sampan.engine.run_options import RunOptions
-from sampan.errors import Conflict, Internal
+from sampan.errors import Conflict, Internal, SampanError
 from sampan.image.store import Images
 from sampan.storage import trash
 
@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 # latter.
 _TAKE_DOWN_SECONDS = 10.0
 _POLL_SECONDS = 0.002
+_SIGKILL = 9
 
 
 def create(settings: "Settings", options: RunOptions) -> Container:
     """Record a new container; see container.create."""
+    rootless.enter(settings)
     with connection.open(settings) as database:
         image = preparation.find_image(database, options)
         with database.transaction():
@@ -64,10 +66,15 @@ def create_and_start(
             sweep.fold(database, settings)
             sweep.discard_orphans(database, settings)
             container, lock_fd = _insert(database, settings, options, image, active=True)
-            leased = preparation.lease(database, settings, container, ground)
+            try:
+                leased = preparation.lease(database, settings, container, ground)
+            except BaseException:
+                os.close(lock_fd)
+                trash.discard(settings.root, state.directory(settings, container.id))
+                raise
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
         with _Locked(database, settings, lock_fd):
-            request = preparation.request(database, settings, container, leased, layers, ground)
+            request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
     _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
     return container, monitor.client
 
@@ -89,7 +96,7 @@ def start(
                 record.set_active(database, container.id, active=True)
                 leased = preparation.lease(database, settings, container, ground)
             fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
-            request = preparation.request(database, settings, container, leased, layers, ground)
+            request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
     _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
     return container, monitor.client
 
@@ -130,7 +137,10 @@ def _insert(
 
 
 def _lock_for_start(database: "Database", settings: "Settings", container: Container) -> int | None:
-    """Return the lock, with all that was before folded; None where the container runs. Waits for a monitor that is going."""
+    """Return the lock, with all that was before folded; None where the container runs.
+
+    Waits for a monitor that is taking it down.
+    """
     directory = state.directory(settings, container.id)
     deadline = time.monotonic() + _TAKE_DOWN_SECONDS
     while True:
@@ -153,17 +163,29 @@ def _launch(settings: "Settings", monitor: launch.Launch, request: "Document", l
     """
     client = monitor.send(request, lock_fd)
     fault.reach(fault.COMMAND_REQUESTED, fault.chosen(settings))
-    # What `fold` threw away; now, for the monitor is at work meanwhile.
-    trash.empty(settings.root)
     try:
+        # What `fold` threw away; now, for the monitor is at work meanwhile.
+        trash.empty(settings.root)
         answer = client.receive()
         if answer is None:
             raise Internal("the container's monitor ended before the container was started")
         if answer[0] == frame.ERROR:
             raise frame.parse_error(answer[1])
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            _end(client)
         client.close()
         with connection.open(settings) as database:
             sweep.refresh(database, settings)
         raise
     fault.reach(fault.COMMAND_STARTED, fault.chosen(settings))
+
+
+def _end(client: Client) -> None:
+    """Have a container ended whose start was interrupted: nobody would look after it, or know its id."""
+    try:
+        client.send(frame.pack(frame.SIGNAL, bytes((_SIGKILL,))))
+        # Not closed before: what the monitor has not read would be lost with what we have not.
+        client.wait()
+    except (OSError, SampanError):
+        pass  # the monitor has ended, and the container with it

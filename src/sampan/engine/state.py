@@ -1,6 +1,6 @@
 """What a monitor tells of its container: one versioned file, replaced atomically, and the lock that says it lives.
 
-    containers/ID/lock         locked by the command that starts the container, then by its monitor for as long as that lives
+    containers/ID/lock         locked by the command that starts it, then by its monitor for as long as that lives
     containers/ID/state.json   written by the monitor alone; read by every command
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
@@ -45,7 +45,7 @@ class State:
         "error",
         "exit_code",
         "finished_at",
-        "mappings",
+        "gid_mappings",
         "monitor_pid",
         "network",
         "oom_killed",
@@ -56,6 +56,7 @@ class State:
         "start_time",
         "started_at",
         "status",
+        "uid_mappings",
     )
 
     def __init__(
@@ -75,7 +76,8 @@ class State:
         clean: bool = True,
         network: "Document | None" = None,
         process: "Document | None" = None,
-        mappings: "list[Document] | None" = None,
+        uid_mappings: "list[Document] | None" = None,
+        gid_mappings: "list[Document] | None" = None,
         seccomp: str = "",
         runtime: "Document | None" = None,
     ) -> None:
@@ -97,7 +99,8 @@ class State:
         self.network = network or {}
         # What `exec` builds on: runtime-spec's process, the id mappings, and the choice of a seccomp filter.
         self.process = process
-        self.mappings = mappings or []
+        self.uid_mappings = uid_mappings or []
+        self.gid_mappings = gid_mappings or []
         self.seccomp = seccomp
         # The foreign runtime that has it, which must be told of its end; None for our own.
         self.runtime = runtime
@@ -134,7 +137,9 @@ def read(directory: str) -> State:
         document = parse(content.decode())
         version = document.pop("version")
         if version > VERSION:
-            raise Unsupported(f"`{path}` was written by a newer Sampan", hints=("upgrade with `pip install --upgrade sampan`",))
+            raise Unsupported(
+                f"`{path}` was written by a newer Sampan", hints=("upgrade with `pip install --upgrade sampan`",)
+            )
         return State(**document)
     except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Corrupt(f"`{path}` is not a container's state") from error

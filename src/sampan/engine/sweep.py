@@ -3,15 +3,14 @@
 Theory. A container is `active` in the database from the transaction that hands out its address and range until a
 command has recorded its end. For each active one the lock decides:
 
-    lock     state file            meaning                                  what is done, in one write transaction
-    ----     -------------------   --------------------------------------   --------------------------------------------------
-    held     created, running      it is being started, or runs             nothing
-    held     exited, --rm          its monitor is taking it down            the name is given up; the rest comes later
-    free     exited, clean         it ended, all is taken down              address and range are free; with --rm it is removed
-    free     exited, not clean     its monitor was killed in teardown       the kernel's objects are removed first
-    free     running               its monitor was killed, it died with it  the same; state: exited, 137, "its monitor died"
-    free     created or none       the command or the monitor was killed    the same; state stays created; with --rm it is removed
-                                   before the command was executed
+    lock  state file          meaning                               what is done, in one write transaction
+    ----  ------------------  ------------------------------------  -----------------------------------------------
+    held  created, running    it is being started, or runs          nothing
+    held  exited, --rm        its monitor is taking it down         the name is given up; the rest comes later
+    free  exited, clean       it ended, all is taken down           address and range are freed; --rm: it is removed
+    free  exited, not clean   its monitor was killed in teardown    the kernel's objects are removed first
+    free  running             its monitor was killed, and it died   the same; exited, 137, "its monitor died"
+    free  created or none     killed before it was executed         the same; stays created; --rm: it is removed
 
 Directories without a row belong to commands that were killed before their commit. INVARIANT: directories are made,
 locked and thrown away inside a write transaction, so none of them is a living command's. Hot path: with nothing to do
@@ -96,7 +95,7 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
     if not told.clean:
         if told.runtime is not None:
             takedown.forget(told.runtime, container.id)
-        links.sweep(database, container.id, told)
+        links.sweep(database, container.id, told, is_rootless=settings.uid != 0)
         takedown.remove_run_directory(state.run_directory(settings, container.id))
         _mend(directory, told)
     record.set_active(database, container.id, active=False)

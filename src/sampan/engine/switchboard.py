@@ -16,8 +16,8 @@ once. Bounds:
 Quiet: when nothing has moved for a while and nothing waits to, `run` returns False: then the whole switchboard is its
 descriptors and the few facts of `document`, from which another interpreter may go on (`renewal`).
 
-The end: the pidfd becomes readable, the pipes are read empty, `run` returns True. Then the monitor records, and `farewell`
-tells everybody the status; `flush` waits for those that still have output to take.
+The end: the pidfd becomes readable, the pipes are read empty, `run` returns True. Then the monitor records, and
+`farewell` tells everybody the status; `flush` waits for those that still have output to take.
 """
 
 import _signal
@@ -130,7 +130,11 @@ class Switchboard:
             {"fd": fd, "mode": c.mode.decode("latin-1"), "is_launcher": c.is_launcher, "is_stdin": c.is_stdin}
             for fd, c in self._by_fd.items()
         ]
-        return {"clients": clients, "stdin": self._stdin, "outputs": {str(fd): name for fd, name in self._outputs.items()}}
+        return {
+            "clients": clients,
+            "stdin": self._stdin,
+            "outputs": {str(fd): name for fd, name in self._outputs.items()},
+        }
 
     def resume(self, document: "Document") -> None:
         """Take over what another interpreter's switchboard had: its descriptors are ours by inheritance."""
@@ -145,7 +149,9 @@ class Switchboard:
     def descriptors(self) -> list[int]:
         """Return every descriptor that must outlive an execve."""
         listener = [] if self._listener is None else [self._listener.fileno()]
-        return sorted({self._pidfd, *listener, *self._by_fd, *self._outputs, *([self._stdin] if self._stdin >= 0 else [])})
+        return sorted(
+            {self._pidfd, *listener, *self._by_fd, *self._outputs, *([self._stdin] if self._stdin >= 0 else [])}
+        )
 
     def run(self, quiet_seconds: float | None = None) -> bool:
         """Go on until the container's process has ended and all its output has been taken: True.
@@ -189,7 +195,9 @@ class Switchboard:
 
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""
-        return bool(self._input) or any(c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values())
+        return bool(self._input) or any(
+            c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values()
+        )
 
     def farewell(self, status: int) -> None:
         """Tell all clients that it is over, and stop listening."""

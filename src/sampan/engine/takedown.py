@@ -1,10 +1,11 @@
-"""Taking down what a start put up: network, cgroup, socket, and with `--rm` the files. The monitor's last acts. Hot path."""
+"""Taking down what a start put up: network, cgroup, socket, and with `--rm` the files. Hot path."""
 
 import os
 
 from sampan.engine import connection as links
 from sampan.engine import fault
 from sampan.runtime import cgroup
+from sampan.settings.configuration import Settings
 from sampan.storage import trash
 
 TYPE_CHECKING = False
@@ -36,6 +37,9 @@ def all(document: "Document", reach: "Callable[[str], None]") -> bool:
     done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
     if document["auto_remove"]:
         done.append(_attempt(lambda: _remove_files(document["root"], document["directory"])))
+    if document["uid"] == 0:
+        # A normal user's groups are systemd's, which takes them away itself.
+        _attempt(_leave_monitors)
     return False not in done
 
 
@@ -68,6 +72,11 @@ def _attempt(step: "Callable[[], None]") -> bool:
     except Exception:  # noqa: BLE001 - one that fails must not keep the others from their turn
         return False
     return True
+
+
+def _leave_monitors() -> None:
+    """Leave the monitors' cgroup; the last one takes it away."""
+    cgroup.open_parent(Settings({}, 0)).leave_monitor()
 
 
 def _remove_cgroup(document: "Document") -> None:

@@ -4,6 +4,10 @@ import _signal
 import os
 import termios
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
 # termios(3), cfmakeraw
 _IFLAG = (
     termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
@@ -29,7 +33,7 @@ class Raw:
         self._fd = fd
         self._saved: list[object] | None = None
 
-    def __enter__(self) -> "Raw":
+    def __enter__(self) -> "Self":
         """Switch echo, line editing and keyboard signals off."""
         if self._fd is None or not os.isatty(self._fd):
             return self
@@ -60,7 +64,7 @@ class Signals:
         self.fd, self._writer = -1, -1
         self._previous: list[tuple[int, object]] = []
 
-    def __enter__(self) -> "Signals":
+    def __enter__(self) -> "Self":
         """Catch."""
         self.fd, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._previous = [(number, _signal.signal(number, _nothing)) for number in self._numbers]
@@ -79,7 +83,7 @@ class Signals:
         _signal.set_wakeup_fd(-1)
         for number, handler in self._previous:
             # What signal() returned is what it takes.
-            _signal.signal(number, handler)  # type: ignore[arg-type]
+            _signal.signal(number, handler)
         os.close(self.fd)
         os.close(self._writer)
 

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sampan.oci.runtime import IdMapping
+
 FILE_BYTES = 1024 * 1024
 ID_MAX = 2**32 - 2
 
@@ -53,6 +55,11 @@ def resolve(root_fd: int, word: str, group_words: tuple[str, ...] = ()) -> User:
     return User(uid, gid, tuple(dict.fromkeys(gids)), home)
 
 
+def within(who: User, mappings: "tuple[IdMapping, ...]") -> User:
+    """Return `who` as a map of a single id can have it: without supplementary groups."""
+    return User(who.uid, who.gid, (), who.home) if sum(mapping.size for mapping in mappings) == 1 else who
+
+
 def _find_user(root_fd: int, word: str) -> tuple[str, int, int, str]:
     """Return name, uid, gid and home of the first entry that `word` names."""
     number = _number(word)
@@ -62,7 +69,8 @@ def _find_user(root_fd: int, word: str) -> tuple[str, int, int, str]:
             return fields[0], int(fields[2]), gid if gid is not None else 0, fields[5] or "/"
     if number is None:
         raise InvalidArgument(
-            f"the user `{word}` is not in the image's `/etc/passwd`", hints=("name one that is, or a number: `--user 1000`",)
+            f"the user `{word}` is not in the image's `/etc/passwd`",
+            hints=("name one that is, or a number: `--user 1000`",),
         )
     return "", number, 0, "/root" if number == 0 else "/"
 
@@ -86,7 +94,7 @@ def _number(word: str) -> int | None:
 
 
 def _entries(root_fd: int, path: str, least: int) -> "Iterator[list[str]]":
-    """Yield the lines of a passwd(5) or group(5) file that have more than `least - 1` fields and a number in the third."""
+    """Yield the lines of a passwd(5) or group(5) file that have `least` fields and a number in the third."""
     for line in _read(root_fd, path).decode("utf-8", "surrogateescape").split("\n"):
         fields = line.strip().split(":")
         if len(fields) >= least and fields[0] and _number(fields[2]) is not None:

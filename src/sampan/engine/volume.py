@@ -34,7 +34,9 @@ _NAME_BYTES = 32
 def complete(volumes: tuple[VolumeMount, ...], image_volumes: "Document") -> tuple[VolumeMount, ...]:
     """Return `volumes` with the image's VOLUME paths that nothing covers, and with names for the anonymous ones."""
     covered = {volume.destination for volume in volumes}
-    implied = [VolumeMount("volume", "", path) for path in image_volumes if path not in covered and path.startswith("/")]
+    implied = [
+        VolumeMount("volume", "", path) for path in image_volumes if path not in covered and path.startswith("/")
+    ]
     return tuple(_named(volume) for volume in (*volumes, *implied))
 
 
@@ -51,11 +53,16 @@ def data(settings: "Settings", name: str) -> str:
 
 
 def prepare(
-    database: "Database", settings: "Settings", volumes: tuple[VolumeMount, ...], open_root: "Callable[[], int]", created: int
+    database: "Database",
+    settings: "Settings",
+    volumes: tuple[VolumeMount, ...],
+    open_root: "Callable[[], int]",
+    created: int,
 ) -> tuple[VolumeMount, ...]:
     """Make what is not there and return the volumes with paths as sources.
 
-    `open_root` returns a descriptor of the container's root, and is called only to fill a volume. `created` is in nanoseconds since the epoch.
+    `open_root` returns a descriptor of the container's root, and is called only to fill a volume. `created` is in
+    nanoseconds since the epoch.
     """
     return tuple(_prepare(database, settings, volume, open_root, created) for volume in volumes)
 
@@ -177,7 +184,9 @@ class _Copy:
             while data := os.read(reading, _CHUNK_BYTES):
                 self._bytes += len(data)
                 if self._bytes > BYTES:
-                    raise Exhausted(f"the image's directory is larger than {BYTES} bytes, too large to fill a volume from")
+                    raise Exhausted(
+                        f"the image's directory is larger than {BYTES} bytes, too large to fill a volume from"
+                    )
                 view = memoryview(data)
                 while view:
                     view = view[os.write(writing, view) :]

@@ -1,14 +1,13 @@
 """The monitor from STARTED on: it watches over a container that runs, records its end, and takes down what was put up.
 
-Theory. All that is known here is one document and some descriptors (`monitor` lists its states), so that `renewal` may carry
-both into a fresh interpreter. Nothing of what made the container is imported any more; what takes it down is imported when
-it is needed, from the package or, after a renewal, from memory. Hot path.
+Theory. All that is known here is one document and some descriptors (`monitor` lists its states), so that `renewal` may
+carry both into a fresh interpreter. Nothing of what made the container is imported any more; what takes it down is
+imported when it is needed, from the package or, after a renewal, from memory. Hot path.
 """
 
+import _socket
 import os
 import time
-
-import _socket
 
 from sampan.engine import fault, frame, renewal, state
 from sampan.engine.output import OutputLog
@@ -67,7 +66,12 @@ class Watch:
         return self._document | {"board": self._board.document(), "held_back": self._log.held_back()}
 
     def _descriptors(self) -> list[int]:
-        return [*self._board.descriptors(), self._fds["lock"], *self._document["network"].get("held", ())]
+        return [
+            *self._board.descriptors(),
+            self._fds["lock"],
+            *self._fds["holder"],
+            *self._document["network"].get("held", ()),
+        ]
 
     def _end(self) -> None:
         """Go from `ended` to `gone`; see monitor."""
@@ -90,7 +94,7 @@ class Watch:
         _, wait_status = os.waitpid(self._state.pid, 0)
         status = os.waitstatus_to_exitcode(wait_status)
         status = 128 - status if status < 0 else status
-        if self._document["network"].get("held"):
+        if self._document["network"].get("held") or self._document["network"].get("forwarder"):
             from sampan.engine import takedown
 
             takedown.release(self._document)

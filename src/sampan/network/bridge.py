@@ -130,11 +130,11 @@ def _delete(socket: netlink.Socket, index: int) -> None:
 def _sysctl(name: str) -> None:
     """Set a switch of net.ipv4 to 1 where it is not."""
     path = f"{_SETTINGS}/{name}"
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         if file.read().strip() != "0":
             return
     try:
-        with open(path, "w", encoding="ascii") as file:
+        with open(path, "w", encoding="utf-8") as file:
             file.write("1")
     except OSError as error:
         raise Unsupported(

@@ -121,7 +121,7 @@ def _explained(mapping: PortMapping, error: OSError) -> Exception:
 def _owner(mapping: PortMapping) -> str | None:
     """Name the process that has the port, as far as this user may see it: on the way to an error only."""
     try:
-        with open(f"/proc/net/{mapping.protocol}", encoding="ascii") as file:
+        with open(f"/proc/net/{mapping.protocol}", encoding="utf-8") as file:
             rows = [line.split() for line in file][1:]
     except OSError:
         return None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
         fd: int | None
 
+        def open(self) -> None:
+            """Open what a child needs to enter; `create` has done so, `parse` has not."""
+
         def enter(self) -> None:
             """Join, called in the child between clone and execve: uses descriptors that `create` opened."""
 

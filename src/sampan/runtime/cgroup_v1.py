@@ -33,6 +33,7 @@ DEVICE_RULES = (
     "c 5:2 rwm",
     "c 136:* rwm",
 )
+_MOUNT_HINT = "see whether the kernel has it in `/proc/cgroups`, and whether it is mounted with `findmnt -t cgroup`"
 
 
 def hierarchies() -> dict[str, str]:
@@ -51,16 +52,17 @@ def hierarchies() -> dict[str, str]:
 class Parent:
     """The groups below `sampan` in every hierarchy; satisfies cgroup.Parent."""
 
-    __slots__ = ("_hierarchies", "controllers")
+    __slots__ = ("_hierarchies", "_hint", "controllers")
 
     def __init__(self, found: dict[str, str], *, is_root: bool) -> None:
         usable = _CONTROLLERS if is_root else ()
         self._hierarchies = {name: found[name] for name in (*usable, "devices") if name in found and is_root}
         self.controllers = tuple(name for name in usable if name in found)
+        self._hint = _MOUNT_HINT if is_root else "limits on cgroup v1 need root"
 
     def create(self, container_id: str, resources: "Resources", *, devices: bool) -> "Cgroup":
         """Make the container's group in every hierarchy; see cgroup.Parent."""
-        cgroupfs.require(resources, self.controllers, "limits on cgroup v1 need root")
+        cgroupfs.require(resources, self.controllers, self._hint)
         names = [name for name in self._hierarchies if devices or name != "devices"]
         directories = {name: f"{self._hierarchies[name]}/{_NAME}/{container_id}" for name in names}
         group = Cgroup(directories)

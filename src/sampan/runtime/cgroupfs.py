@@ -27,7 +27,7 @@ _NEEDS = (
 def read(path: str) -> str:
     """Return a file's text; "" where it is not there (any more)."""
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(path, encoding="utf-8") as stream:
             return stream.read()
     except OSError:
         return ""

@@ -67,7 +67,7 @@ class Scope:
         """Go into the leaf; False where the scope is not there (any more)."""
         try:
             os.makedirs(f"{directory}/monitors", exist_ok=True) if os.path.isdir(directory) else None
-            with open(f"{directory}/monitors/cgroup.procs", "w", encoding="ascii") as file:
+            with open(f"{directory}/monitors/cgroup.procs", "w", encoding="utf-8") as file:
                 file.write("0")
         except OSError:
             return False

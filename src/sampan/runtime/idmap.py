@@ -9,9 +9,10 @@ import errno
 import os
 
 from sampan import document
+from sampan.errors import Unsupported
 from sampan.kernel import mount, syscalls
 from sampan.oci.runtime import IdMapping
-from sampan.runtime import recipe, rootfs
+from sampan.runtime import namespaces, recipe, rootfs
 
 DETACHED, ATTACHED, NONE = recipe.DETACHED, recipe.ATTACHED, recipe.NONE
 Features = recipe.Features
@@ -76,7 +77,13 @@ def _split(mappings: "tuple[IdMapping, ...]", extents: "list[tuple[int, int]]") 
 def create_userns(uid_mappings: "tuple[IdMapping, ...]", gid_mappings: "tuple[IdMapping, ...]") -> int:
     """Return a descriptor of a new user namespace with these maps, which no process is in; the caller closes it."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    pid, pidfd = syscalls.clone3(syscalls.CLONE_NEWUSER)
+    try:
+        pid, pidfd = syscalls.clone3(syscalls.CLONE_NEWUSER)
+    except OSError as error:
+        os.close(reading)
+        os.close(writing)
+        namespaces.explain(error, syscalls.CLONE_NEWUSER)
+        raise
     if pid == 0:
         os.close(writing)
         os.read(reading, 1)
@@ -103,7 +110,11 @@ def probe(root_directory: str, cache: str, *, forced: str = "auto") -> Features:
     try:
         return Features(**known[key])
     except (KeyError, TypeError):  # not tried yet, or by another version
+        pass
+    try:
         features = _try(root_directory)
+    except Unsupported:  # without user namespaces there is nothing to map; not recorded, since a sysctl can change it
+        return Features(NONE, has_detached_overlay=False, has_idmapped_tmpfs=False)
     known[key] = {name: getattr(features, name) for name in Features.__slots__}
     _write_cache(cache, known)
     return features

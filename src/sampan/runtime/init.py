@@ -183,8 +183,13 @@ def _enter_namespaces(child: Child, spec: "Spec") -> None:
 
 def _become_root() -> None:
     _set_groups(())
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
+    try:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError as error:
+        # A map of a single id may be of another than 0: then that is what we are already, capabilities and all.
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _set_groups(gids: "tuple[int, ...]") -> None:
@@ -206,6 +211,11 @@ def _mount(child: Child, spec: "Spec") -> None:
         os._exit(1)
     root_fd = received.pop(channel.ROOT)
     child.at("attach its root")
+    # A root that is a clone of a directory is a peer of the machine's mount, which systemd makes shared: what is mounted
+    # in it would appear there as well, and pivot_root(2) refuses it.
+    syscalls.mount_setattr(
+        root_fd, "", syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE, 0, propagation=syscalls.MS_PRIVATE
+    )
     # Over the machine's own root, which always exists; this process's root stays below until pivot_root(2).
     syscalls.move_mount(root_fd, "", syscalls.AT_FDCWD, "/", syscalls.MOVE_MOUNT_F_EMPTY_PATH)
     child.at("mount")

@@ -6,6 +6,7 @@ root, and a cgroup namespace is rooted in the cgroup that its maker is in, so th
 that is joined belongs to another user namespace than the child's, so a go-between enters it and clones from there.
 """
 
+import errno
 import os
 
 from sampan.errors import Unsupported
@@ -27,11 +28,23 @@ KINDS = {
 }
 _LATE = syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWCGROUP
 _JOINABLE = ("pid", "network", "ipc", "uts")
+# The kernel's refusals of a user namespace: past user.max_user_namespaces, switched off, not compiled in. clone(2)
+_REFUSALS = (errno.ENOSPC, errno.EUSERS, errno.EPERM, errno.EINVAL)
 
 
 def clone_flags(spec: "Spec") -> int:
     """Return the flags of the namespaces that clone3 makes."""
     return _new(spec) & ~_LATE
+
+
+def explain(error: OSError, flags: int) -> None:
+    """Raise Unsupported, with ways out, where `error` means that the kernel made no user namespace; else return."""
+    if flags & syscalls.CLONE_NEWUSER and error.errno in _REFUSALS:
+        hints = (
+            "allow them: `sysctl user.max_user_namespaces=15000`",
+            "or run without a user namespace: `--userns=host`",
+        )
+        raise Unsupported("the kernel refuses a new user namespace", hints=hints) from error
 
 
 def unshare_flags(spec: "Spec") -> int:

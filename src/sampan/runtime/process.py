@@ -186,7 +186,11 @@ def _clone(flags: int, joined: "list[tuple[int, int]]", cgroup: "init.Cgroup | N
     """
     cgroup_fd = None if cgroup is None else cgroup.fd
     if not joined:
-        return _clone_dumpable(flags, cgroup_fd)
+        try:
+            return _clone_dumpable(flags, cgroup_fd)
+        except OSError as error:
+            namespaces.explain(error, flags)
+            raise
     ours, theirs = channel.pair()
     between, between_fd = syscalls.clone3(0)
     if between == 0:

@@ -6,6 +6,7 @@ import pytest
 
 from sampan.build.lock import Wheel
 from sampan.build.python import resolve, wheel
+from sampan.build.python.version import RELEASES
 from sampan.errors import Corrupt
 
 pytestmark = [pytest.mark.first]
@@ -85,7 +86,7 @@ name = "also"
 version = "2"
 wheels = [{{ path = "../w/also-2-py3-none-any.whl", hashes = {{ sha256 = "{HASH}" }} }}]
 """
-    also, demo = resolve.parse_pylock(text.encode())
+    also, demo = resolve.parse_pylock(text.encode(), RELEASES[0], "amd64")
     assert demo.document() == {
         "name": "demo",
         "version": "1.0",
@@ -95,11 +96,44 @@ wheels = [{{ path = "../w/also-2-py3-none-any.whl", hashes = {{ sha256 = "{HASH}
     assert also.file == "also-2-py3-none-any.whl"
 
 
+@pytest.mark.parametrize(
+    ("tags", "fits"),
+    [
+        ("py3-none-any", True),
+        ("py2.py3-none-any", True),
+        ("cp313-cp313-manylinux2014_x86_64.manylinux_2_17_x86_64", True),
+        ("cp39-abi3-manylinux_2_28_x86_64", True),
+        ("py3-none-manylinux_2_17_x86_64", True),
+        ("cp312-cp312-manylinux_2_17_x86_64", False),
+        ("cp313-cp313t-manylinux_2_17_x86_64", False),
+        ("cp313-cp313-manylinux_2_17_aarch64", False),
+        ("cp313-cp313-musllinux_1_2_x86_64", False),
+        ("cp313-cp313-win_amd64", False),
+    ],
+)
+def test_tags(tags: str, fits: bool) -> None:  # noqa: FBT001 -- a column of the table above
+    """A wheel is taken for this Python and platform by the tags in its name."""
+    assert resolve.is_for(f"demo-1.0-{tags}.whl", RELEASES[0], "amd64") == fits
+
+
 @pytest.mark.parametrize("text", [b"", b"\xff", b"[[packages]]\nname='x'\nversion='1'\n", b"[[packages]]\nwheels=[]\n"])
 def test_pylock_without_wheels(text: bytes) -> None:
     """A package that has no wheel, and what is no pylock, is Corrupt; an empty one has no packages."""
     if text == b"":
-        assert resolve.parse_pylock(text) == ()
+        assert resolve.parse_pylock(text, RELEASES[0], "amd64") == ()
         return
     with pytest.raises(Corrupt):
-        resolve.parse_pylock(text)
+        resolve.parse_pylock(text, RELEASES[0], "amd64")
+
+
+def test_wheels_with_a_file_in_common(place: str) -> None:
+    """Wheels that both have one file are told apart: each must be installed by itself."""
+    installed = prefix(
+        place, "demo/__init__.py,,\ntests/__init__.py,,\n", {"demo/__init__.py": b"", "tests/__init__.py": b""}
+    )
+    assert installed.shared() == set()
+    site = f"{place}/p/lib/python3.11/site-packages"
+    os.mkdir(f"{site}/Other_Demo-2.dist-info")
+    with open(f"{site}/Other_Demo-2.dist-info/RECORD", "w", encoding="utf-8") as file:
+        file.write("tests/__init__.py,,\n")
+    assert wheel._Prefix(f"{place}/p").shared() == {"demo", "other-demo"}

@@ -98,23 +98,45 @@ def resolve(uv: Uv, requirements: Requirements) -> tuple[Wheel, ...]:
     completed = _compile(uv, asked, limits)
     if completed.status != 0:
         raise _explained(uv, requirements, limits, completed)
-    return parse_pylock(completed.stdout)
+    return parse_pylock(completed.stdout, uv.release, uv.architecture)
 
 
-def parse_pylock(text: bytes) -> tuple[Wheel, ...]:
-    """Take names, versions, file names and hashes from a pylock; raises Corrupt for what has none."""
+def parse_pylock(text: bytes, release: Release, architecture: str) -> tuple[Wheel, ...]:
+    """Take names, versions, file names and hashes from a pylock; raises Corrupt for what has none.
+
+    Older uv names the wheels of all platforms: those that cannot be for this one are left out.
+    """
     try:
         table = tomllib.loads(text.decode())
         packages: list[dict[str, Any]] = table.get("packages", [])
-        return tuple(sorted((_wheel(package) for package in packages), key=lambda wheel: wheel.name))
+        return tuple(
+            sorted((_wheel(package, release, architecture) for package in packages), key=lambda wheel: wheel.name)
+        )
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
         raise Corrupt("uv's answer is not a pylock with a wheel for each package") from error
 
 
-def _wheel(package: dict[str, Any]) -> Wheel:
-    wheels = sorted(package["wheels"], key=_file_name)
+def _wheel(package: dict[str, Any], release: Release, architecture: str) -> Wheel:
+    named = sorted(package["wheels"], key=_file_name)
+    # All of them where none seems to fit: uv, which knows tags better, has found one that does.
+    wheels = [wheel for wheel in named if is_for(_file_name(wheel), release, architecture)] or named
     hashes = tuple(sorted({wheel["hashes"]["sha256"] for wheel in wheels}))
     return Wheel(package["name"], package["version"], _file_name(wheels[0]), hashes)
+
+
+def is_for(file: str, release: Release, architecture: str) -> bool:
+    """Tell whether the wheel `file` may fit this Python and platform, by its tags (PEP 425, PEP 600)."""
+    pythons, abis, platforms = (part.split(".") for part in file.removesuffix(".whl").rsplit("-", 3)[-3:])
+    tag = "cp" + release.python.replace(".", "")
+    has_abi = bool({"none", "abi3", tag} & set(abis))
+    has_python = (
+        tag in pythons or "abi3" in abis or any(python.startswith("py3") or python == "py2.py3" for python in pythons)
+    )
+    has_platform = "any" in platforms or any(
+        platform.startswith(("manylinux", "linux")) and platform.endswith(_MACHINES[architecture])
+        for platform in platforms
+    )
+    return has_abi and (has_python or "none" in abis) and has_platform
 
 
 def _file_name(wheel: dict[str, Any]) -> str:

@@ -1,0 +1,69 @@
+"""A normal user's commands: they go into the holder's namespaces first, and are uid 0 in there. Hot path.
+
+Theory. `runtime.holder` says who owns what. A command `enter`s as soon as it touches containers, while it has one
+thread: the user and mount namespaces only, so it still has the machine's network. Its monitor inherits that, `keep`s
+the holder alive for its own life, binds the published ports where the machine's network is, and then goes on into the
+holder's network, where the bridge is and from where a forwarder (`network.forward`) reaches the container.
+
+Whoever has threads cannot enter: it spawns its monitors, which do (`launch`). For root nothing of this happens.
+"""
+
+import os
+
+from sampan.errors import Internal, Unsupported
+from sampan.events import Event, ignore
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.events import Sink
+    from sampan.runtime.holder import Holder
+    from sampan.settings.configuration import Settings
+
+# Holders that this process has entered or keeps: the connections in them keep the holder alive.
+_kept: "list[Holder]" = []
+
+
+def enter(settings: "Settings", sink: "Sink" = ignore) -> None:
+    """Be in the namespaces where this user's containers are; nothing happens for root, and the second time.
+
+    Where the holder begins its life, `sink` is told, as warnings, what this machine lacks for a normal user. Raises
+    Unsupported where there can be no namespaces.
+    """
+    if settings.uid == 0 or _kept:
+        return
+    from sampan.runtime import holder
+
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise Unsupported("a process with several threads cannot enter a normal user's namespaces")
+    found = holder.ensure(settings)
+    for text in holder.missing() if found.is_new else ():
+        sink(Event("warning", "rootless", text))
+    found.join()
+    _kept.append(found)
+
+
+def keep(settings: "Settings") -> None:
+    """Keep the holder alive by a connection of our own, in a process that was forked off one that has entered."""
+    if settings.uid == 0:
+        return
+    from sampan.runtime import holder
+
+    found = holder.find(settings)
+    if found is None:
+        raise Unsupported("the holder of this user's namespaces has ended", hints=("try again",))
+    # What the fork left us are numbers of descriptors that it closed.
+    for inherited in _kept:
+        inherited.connection.detach()
+    _kept[:] = [found]
+
+
+def enter_network() -> None:
+    """Go on into the holder's network namespace, for good; after `keep`."""
+    if not _kept:
+        raise Internal("no holder is kept")
+    _kept[-1].enter_network()
+
+
+def descriptors() -> list[int]:
+    """Return the descriptors that keep the holder alive, which must outlive an execve."""
+    return [holder.connection.fileno() for holder in _kept]

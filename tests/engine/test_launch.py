@@ -1,0 +1,170 @@
+"""The launch seam: both ways to get a monitor do the same; and what becomes of a monitor that is quiet."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import Store
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+pytestmark = [
+    pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns, pytest.mark.cgroup,
+    pytest.mark.usefixtures("busybox"),
+]  # fmt: skip
+
+SOURCE = str(Path(__file__).resolve().parents[2] / "src")
+PREAMBLE = f"""
+import sys; sys.path.insert(0, {SOURCE!r})
+import os, threading
+from sampan.settings import configuration
+from sampan.engine import container, launch
+from sampan.engine.run_options import RunOptions
+settings = configuration.load()
+"""
+
+
+def _python(environment: dict[str, str], program: str, timeout: float = 30) -> "subprocess.CompletedProcess[str]":
+    """Run a program that uses the engine as a library."""
+    argv = [sys.executable, "-I", "-S", "-c", PREAMBLE + textwrap.dedent(program)]
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.mark.parametrize("way", ["fork", "spawn"])
+@pytest.mark.parametrize("extra_fd", [False, True])
+def test_both_ways_start_a_container(environment: dict[str, str], store: Store, way: str, *, extra_fd: bool) -> None:
+    """The status arrives, and the monitor has no descriptor, session or directory of the caller's."""
+    program = f"""
+        import json
+        launch.prepare = launch.{way}
+        leaked = os.open("/etc/passwd", os.O_RDONLY)
+        os.set_inheritable(leaked, {extra_fd})
+        options = RunOptions("busybox", command=("sh", "-c", "sleep 0.3; exit 4"), network="none")
+        with container.run(settings, options) as one:
+            path = f"{{settings.root}}/containers/{{one.container.id}}/state.json"
+            monitor = json.load(open(path))["monitor_pid"]
+            targets = [os.readlink(f"/proc/{{monitor}}/fd/{{n}}") for n in os.listdir(f"/proc/{{monitor}}/fd")]
+            assert not any("passwd" in target or "sampan.db" in target for target in targets), targets
+            assert os.readlink(f"/proc/{{monitor}}/cwd") == "/"
+            assert os.getsid(monitor) != os.getsid(0)
+            print(one.client.wait())
+    """
+    assert _python(environment, program).stdout == "4\n"
+
+
+def test_a_caller_with_threads_spawns(environment: dict[str, str]) -> None:
+    """With a second thread nothing forks the caller, and all works; no child is left to be waited for."""
+    program = """
+        launch.fork = None
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        with container.run(settings, RunOptions("busybox", command=("true",), network="none", auto_remove=True)) as one:
+            print(one.client.wait())
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("none")
+        sys.stdout.flush()
+        os._exit(0)
+    """
+    assert _python(environment, program).stdout == "0\nnone\n"
+
+
+def test_a_monitor_leaves_the_caller_s_cgroup(sampan: Command, store: Store) -> None:
+    """Its cgroup is the monitors', and the container's its own."""
+    id = sampan(
+        "run", "-d", "--name", "box", "--network", "none", "busybox", "sleep", "1000", check=True
+    ).stdout.strip()
+    with open(f"/proc/{store.monitor(id)}/cgroup", encoding="ascii") as file:
+        monitor = file.read()
+    with open(f"/proc/{store.state(id)['pid']}/cgroup", encoding="ascii") as file:
+        container = file.read()
+    assert "/monitors" in monitor
+    assert id in container
+    sampan("rm", "-f", "box", check=True)
+
+
+def test_a_renewal_carries_what_the_end_needs_and_no_more(environment: dict[str, str]) -> None:
+    """The list of modules is what `watch` and `takedown` import, each and only those."""
+    program = """
+        for name in [name for name in sys.modules if name.startswith("sampan")]:
+            del sys.modules[name]
+        import sampan.engine.watch, sampan.engine.takedown, sampan.network.bridge, sampan.network.firewall
+        import sampan.runtime.cgroup_v1, sampan.runtime.cgroup_v2
+        from sampan.engine import renewal
+        print(sorted(set(renewal.MODULES) ^ {name for name in sys.modules if name.startswith("sampan")}))
+    """
+    assert _python(environment, program).stdout == "[]\n"
+
+
+def test_a_renewed_monitor_is_the_same_and_small(
+    sampan: Command, environment: dict[str, str], store: Store, place: str
+) -> None:
+    """A monitor that was quiet executes itself anew: same pid, no package on disk needed, an idle container in 5 MB."""
+    script = "trap 'echo bye; exit 6' TERM; echo begin; while :; do sleep 0.05; done"
+    words = ("--name", "box", "-p", "127.0.0.1::80", "busybox", "sh", "-c", f"printf half; sleep 1.5; echo; {script}")
+    id = sampan("run", "-d", *words, check=True).stdout.strip()
+    monitor = store.monitor(id)
+    deadline = time.monotonic() + 5
+    while b"sampan-monitor" not in _command_line(monitor) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert b"sampan-monitor" in _command_line(monitor)
+    time.sleep(0.3)
+    assert _pss(monitor) < 5 * 1024
+    with open(f"/proc/{monitor}/maps", encoding="utf-8") as file:
+        assert SOURCE not in file.read()
+    time.sleep(1)
+    assert sampan("exec", "box", "echo", "in", check=True).stdout == "in\n"
+    sampan("stop", "box", check=True)
+    assert store.state(id)["exit_code"] == 6
+    assert sampan("logs", "box", check=True).stdout == "half\nbegin\nbye\n"
+    assert store.state(id)["clean"] is True
+    sampan("rm", "box", check=True)
+    assert store.leftovers() == []
+
+
+def test_a_renewed_monitor_needs_no_package(environment: dict[str, str], store: Store, place: str) -> None:
+    """With the package gone from the disk a monitor still records the end and takes everything down."""
+    import shutil
+
+    shutil.copytree(f"{SOURCE}/sampan", f"{place}/copy/sampan", ignore=shutil.ignore_patterns("__pycache__"))
+    program = """
+        options = RunOptions("busybox", command=("sleep", "1000"), auto_remove=True)
+        with container.run(settings, options) as one:
+            print(one.container.id)
+    """
+    argv = [sys.executable, "-I", "-S", "-c", PREAMBLE.replace(SOURCE, f"{place}/copy") + textwrap.dedent(program)]
+    id = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    monitor, pid = store.monitor(id), int(str(store.state(id)["pid"]))
+    deadline = time.monotonic() + 5
+    while b"sampan-monitor" not in _command_line(monitor) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    shutil.rmtree(f"{place}/copy")
+    os.kill(pid, 9)
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{monitor}") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert store.state(id)["clean"] is True
+    assert store.state(id)["exit_code"] == 137
+    assert sorted(os.listdir(f"{store.root}/containers/{id}")) == ["lock", "state.json"]
+    program = "from sampan.engine import inspection; print(len(inspection.summaries(settings, all=True)))"
+    assert _python(environment, program).stdout == "0\n"
+    assert store.leftovers() == []
+
+
+def _command_line(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+def _pss(pid: int) -> int:
+    """Return the proportional set size in KiB."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:"))
