@@ -41,7 +41,7 @@ def rebuild(sides: list[Side], rounds: int) -> Result:
 def prepare(side: Side) -> str:
     """Return a project directory for `side`, one that its builds have seen once."""
     directory = f"{side.place}/hello-{side.name}"
-    shutil.copytree(EXAMPLE, directory, ignore=shutil.ignore_patterns("sampan.lock"))
+    shutil.copytree(EXAMPLE, directory, ignore=shutil.ignore_patterns("sampan.lock"), dirs_exist_ok=True)
     if side.name == "docker":
         Path(directory, "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
         side.ask(

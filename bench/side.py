@@ -66,7 +66,7 @@ def both(place: str) -> Iterator[list[Side]]:
         for side in sides:
             for name in ("bench", *(f"bench-{number}" for number in range(10))):
                 side.try_to("rm", "-f", name)
-            for image in ("bench-busybox", "bench-hello"):
+            for image in ("bench-busybox", "bench-hello", "bench-python"):
                 side.try_to("rmi", "-f", image)
 
 

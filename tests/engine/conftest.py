@@ -51,11 +51,12 @@ class Store:
     def leftovers(self) -> list[str]:
         """Name what containers that are all gone have left in the store, after a monitor's last milliseconds."""
         deadline = time.monotonic() + 3
-        while (found := self._leftovers()) and time.monotonic() < deadline:
+        while (found := self.now()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return found
 
-    def _leftovers(self) -> list[str]:
+    def now(self) -> list[str]:
+        """Name what is in the store at this moment."""
         found = [f"directory {id}" for id in self.containers()]
         found += [f"run {path}" for path in os.listdir(self.run) if path != "features.json"]
         for table in ("containers", "ranges", "addresses", "leases", "volumes"):

@@ -46,7 +46,7 @@ fetch_once() { python3 -c 'import sys, urllib.request; urllib.request.urlopen(sy
 
 # traces: what a container leaves on a machine, as lines; the same before and after all this.
 traces() {
-  awk '{print "mount", $5}' /proc/self/mountinfo | grep -v '^mount /run/user/' | sort
+  awk '{print "mount", $5}' /proc/self/mountinfo | grep -v '^mount /run/' | sort
   for name in /sys/class/net/*; do echo "interface ${name##*/}"; done | grep -v 'sampan0$'
   find /sys/fs/cgroup -path '*sampan*' -type d | grep -E '/[0-9a-f]{64}$'
   ps -eo args= | grep -c '[s]ampan run' | sed 's/^/sampan processes /'

@@ -65,10 +65,13 @@ def parse_name(text: str) -> Reference:
 
 def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Take names away, and delete what has none left."""
+    from sampan.engine import sweep
     from sampan.image import removal
 
     force = parsed.is_set("force")
     with connection.open(settings) as database:
+        # A container that `run --rm` has shown the end of must not hold its image any more.
+        sweep.settle(database, settings)
 
         def act(name: str) -> str:
             done = removal.remove(database, name, force=force)

@@ -18,7 +18,8 @@ def read(options: "RunOptions") -> "Document | None":
         with open(options.seccomp, "rb") as file:
             content = file.read(PROFILE_BYTES + 1)
     except OSError as error:
-        raise NotFound(f"the seccomp profile `{options.seccomp}` cannot be read") from error
+        hints = ("name a profile in docker's format, or none: `--security-opt seccomp=unconfined`",)
+        raise NotFound(f"the seccomp profile `{options.seccomp}` cannot be read", hints=hints) from error
     import json  # only here: the error then says where in the file it is
 
     try:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 MONITOR_DIED = "its monitor died"
 _KILLED = 137
+_SETTLE_SECONDS = 5.0
+_POLL_SECONDS = 0.002
 
 
 def refresh(database: "Database", settings: "Settings") -> None:
@@ -40,6 +42,18 @@ def refresh(database: "Database", settings: "Settings") -> None:
         with database.transaction():
             fold(database, settings)
         trash.empty(settings.root)
+
+
+def settle(database: "Database", settings: "Settings") -> None:
+    """Fold, and wait for the monitors that are taking `--rm` containers down: who removes images shall not meet those."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while True:
+        refresh(database, settings)
+        if not any(_is_going(container, settings) for container in record.active(database)):
+            return
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_SECONDS)
 
 
 def fold(database: "Database", settings: "Settings") -> None:
@@ -82,8 +96,14 @@ def _is_due(container: "Container", settings: "Settings") -> bool:
     directory = state.directory(settings, container.id)
     if not state.alive(directory):
         return True
-    is_going = container.options.auto_remove and container.name != container.id
-    return is_going and state.read(directory).status == state.EXITED
+    return container.name != container.id and _is_going(container, settings)
+
+
+def _is_going(container: "Container", settings: "Settings") -> bool:
+    """Tell whether it was run with --rm and has ended: its monitor takes it down, or did."""
+    if not container.options.auto_remove:
+        return False
+    return state.read(state.directory(settings, container.id)).status == state.EXITED
 
 
 def _fold_one(database: "Database", settings: "Settings", container: "Container") -> None:

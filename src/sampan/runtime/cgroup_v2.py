@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _WANTED = ("cpu", "memory", "pids")
 _NAME = "sampan"
-_USER_HINT = "see `sampan doctor`: limits of a normal user need systemd's delegation (`loginctl enable-linger`)"
+_USER_HINT = "limits need a writable cgroup hierarchy: a normal user gets one by systemd (`loginctl enable-linger`)"
 
 
 def mount_point() -> str | None:

@@ -166,6 +166,8 @@ def _explained(
     """Return the error for a resolution that failed, with uv's words as its cause."""
     cause = Failure(said(completed))
     if completed.status != _NO_SOLUTION:
+        if _compile(uv, _write(uv, "probe-nothing.txt", []), (), "--offline").status != 0:
+            return _caused(Unsupported("uv, which resolves requirements, cannot work here"), cause)
         malformed = _first(uv, requirements.items, limits, "--offline", status=_FAILED)
         if malformed is None:
             return _caused(_unavailable(uv), cause)
