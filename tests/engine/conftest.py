@@ -55,6 +55,15 @@ class Store:
             time.sleep(0.02)
         return found
 
+    def left(self, sampan: Command) -> list[str]:
+        """Name what containers that are all gone have left after the next commands, which fold their ends."""
+        deadline = time.monotonic() + 5
+        while True:
+            sampan("ps", "-a", check=True)
+            if not (found := self.now()) or time.monotonic() > deadline:
+                return found
+            time.sleep(0.02)
+
     def now(self) -> list[str]:
         """Name what is in the store at this moment."""
         found = [f"directory {id}" for id in self.containers()]

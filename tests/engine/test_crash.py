@@ -50,7 +50,7 @@ def test_run_rm_leaves_nothing(
     sampan("run", "--rm", "--network", "none", "busybox", "true", check=True)
     time.sleep(0.1)
     assert len(sampan("ps", "-a", check=True).stdout.splitlines()) == 1
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 @pytest.mark.parametrize("point", MONITOR_POINTS)
@@ -77,7 +77,7 @@ def test_a_container_starts_again(
         sampan("start", "box", check=True)
     assert "Up" in sampan("ps", check=True).stdout
     sampan("rm", "-f", "box", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_a_container_does_not_outlive_its_monitor(sampan: Command, store: Store) -> None:
@@ -94,7 +94,7 @@ def test_a_container_does_not_outlive_its_monitor(sampan: Command, store: Store)
     assert "Exited (137)" in shown
     sampan("start", "box", check=True)
     sampan("rm", "-f", "box", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_the_foreground_command_says_that_the_monitor_was_killed(
@@ -114,7 +114,7 @@ def test_the_foreground_command_says_that_the_monitor_was_killed(
     assert process.returncode != 0
     assert "monitor" in complaint
     sampan("rm", id, check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_killing_the_foreground_command_leaves_the_container(
@@ -145,4 +145,4 @@ def test_killing_the_foreground_command_leaves_the_container(
     assert "Up" in sampan("ps", check=True).stdout
     assert sampan("logs", id, check=True).stdout == "up\nmore\n"
     sampan("rm", "-f", id, check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []

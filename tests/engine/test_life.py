@@ -1,18 +1,24 @@
 """A container's life on the real kernel, in docker's words, from `run` to `rm`."""
 
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from sampan.engine import frame
 from sampan.settings.configuration import Settings
 from tests.engine.conftest import Store
 
+PROJECT = str(Path(__file__).resolve().parents[2])
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = [
@@ -30,8 +36,7 @@ def test_run_gives_output_and_status_and_leaves_nothing(sampan: Command, store: 
     """`run --rm`: stdout, stderr and the command's status arrive; directory, rows, cgroup and socket are gone."""
     done = sampan("run", "--rm", "--network", "none", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
     assert (done.stdout, done.stderr, done.returncode) == ("out\n", "err\n", 7)
-    sampan("ps", "-a", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_all_output_arrives_however_much(sampan: Command) -> None:
@@ -65,8 +70,7 @@ def test_statuses_are_docker_s(sampan: Command, store: Store, words: tuple[str, 
     """125 for us, 126 and 127 for the command that cannot run, 128 + signal; and nothing is left behind."""
     done = sampan("run", "--rm", "--network", "none", *words)
     assert done.returncode == status, done.stderr
-    sampan("ps", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_stop_start_and_remove(sampan: Command, store: Store) -> None:
@@ -87,7 +91,7 @@ def test_stop_start_and_remove(sampan: Command, store: Store) -> None:
     assert sampan("exec", "box", "cat", "/n", check=True).stdout == "2\n"
     assert sampan("rm", "box").returncode == 1
     sampan("rm", "-f", "box", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_stop_kills_what_does_not_listen(sampan: Command, store: Store) -> None:
@@ -117,7 +121,7 @@ def test_a_detached_container_removes_itself(sampan: Command, store: Store) -> N
     sampan("run", "-d", "--rm", "--network", "none", "busybox", "sleep", "0.2", check=True)
     time.sleep(0.6)
     assert len(sampan("ps", "-a").stdout.splitlines()) == 1
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_wait_and_kill(sampan: Command) -> None:
@@ -171,7 +175,8 @@ def test_limits_hold(sampan: Command, store: Store) -> None:
     """A command that takes more memory than it may is killed, and that is what is said."""
     command = "a=x; while :; do a=$a$a$a$a; done"
     id = _run(sampan, "--memory", "16m", "busybox", "sh", "-c", command)
-    assert sampan("wait", "box").stdout == "137\n"
+    waited = sampan("wait", "box")
+    assert waited.stdout == "137\n", waited.stderr
     assert store.state(id)["oom_killed"] is True
     (found,) = json.loads(sampan("inspect", "box").stdout)
     assert found["State"]["OOMKilled"] is True
@@ -237,7 +242,7 @@ def test_an_anonymous_volume_goes_with_its_container(sampan: Command, store: Sto
     sampan("wait", "box", check=True)
     assert len(store.rows("SELECT name FROM volumes")) == 1
     sampan("rm", "-v", "box", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_read_only_and_tmpfs(sampan: Command) -> None:
@@ -270,7 +275,7 @@ def test_what_two_start_at_once_runs_once(sampan: Command, store: Store) -> None
     assert results == [0, 0, 0, 0]
     assert store.state(id)["status"] == "running"
     sampan("rm", "-f", "box", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_many_at_once(sampan: Command, store: Store) -> None:
@@ -284,16 +289,11 @@ def test_many_at_once(sampan: Command, store: Store) -> None:
         thread.join(60)
     assert len(results) == 8
     assert all(result.split()[2] == "65536" for result in results)
-    sampan("ps", check=True)
-    time.sleep(0.2)
-    sampan("ps", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_ctrl_c_ends_the_foreground(environment: dict[str, str], settings: Settings, sampan: Command) -> None:
     """SIGINT to the command reaches the container's process, and the status is its own."""
-    import sys
-
     program = os.path.join(os.path.dirname(sys.executable), "sampan")
     argv = [
         program,
@@ -313,3 +313,38 @@ def test_ctrl_c_ends_the_foreground(environment: dict[str, str], settings: Setti
     assert process.wait(10) == 5
     process.stdout.close()
     sampan("ps", check=True)
+
+
+def test_a_client_that_never_reads_holds_up_nobody(sampan: Command, store: Store) -> None:
+    """Five megabytes of output and a deaf client attached: the container ends in its own time, it is cut off."""
+    id = _run(sampan, "busybox", "sh", "-c", "sleep 0.5; seq 1 800000; echo done")
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.connect(f"{store.run}/{id}/attach.sock")
+        deaf.sendall(frame.pack(frame.HELLO, frame.ATTACH))
+        begun = time.monotonic()
+        assert sampan("wait", "box").stdout == "0\n"
+        assert time.monotonic() - begun < 20
+    assert sampan("logs", "--tail", "1", "box").stdout == "done\n"
+    sampan("rm", "box", check=True)
+
+
+def test_a_full_disk_does_not_lose_the_end(environment: dict[str, str], sampan: Command, store: Store) -> None:
+    """With no block free the exit status is recorded all the same, and the container can be removed."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", store.root], check=True)
+    try:
+        sampan("import", _tar(), "busybox", check=True)
+        id = _run(sampan, "busybox", "sh", "-c", "trap 'exit 8' TERM; while :; do sleep 0.05; done")
+        with contextlib.suppress(OSError), open(f"{store.root}/filler", "wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 4096)
+        sampan("stop", "box", check=True)
+        assert store.state(id)["exit_code"] == 8
+        os.unlink(f"{store.root}/filler")
+        sampan("rm", "box", check=True)
+    finally:
+        subprocess.run(["umount", "-l", store.root], check=True)
+
+
+def _tar() -> str:
+    done = subprocess.run([sys.executable, "tools/busybox.py"], check=True, capture_output=True, text=True, cwd=PROJECT)
+    return done.stdout.strip()

@@ -60,7 +60,7 @@ def test_a_published_port_is_reached_from_everywhere(sampan: Command, store: Sto
     assert taken.returncode == 125
     assert str(port) in taken.stderr
     sampan("rm", "-f", "web", check=True)
-    assert store.leftovers() == []
+    assert store.left(sampan) == []
 
 
 def test_a_port_is_free_when_run_returns(sampan: Command) -> None:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import urllib.parse
 from collections.abc import Callable, Generator
 
@@ -100,11 +101,17 @@ def _network() -> str:
     site = urllib.parse.urlsplit(next(iter(listing.stdout.split()), ""))
     if not site.hostname:
         return "apt knows no mirror"
-    try:
-        socket.create_connection((site.hostname, site.port or {"https": 443}.get(site.scheme, 80)), timeout=10).close()
-    except OSError as error:
-        return f"the Debian mirror does not answer: {error}"
-    return ""
+    address = (site.hostname, site.port or {"https": 443}.get(site.scheme, 80))
+    problem = ""
+    for _ in range(5):  # a name server may be away for a moment
+        try:
+            socket.create_connection(address, timeout=10).close()
+        except OSError as error:
+            problem = f"the Debian mirror does not answer: {error}"
+            time.sleep(3)
+        else:
+            return ""
+    return problem
 
 
 def _registry() -> str:

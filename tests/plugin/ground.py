@@ -15,6 +15,7 @@ from sampan.network import bridge, firewall, ipam
 from sampan.settings.configuration import Settings
 
 PROJECT = Path(__file__).resolve().parents[2]
+PROGRAM = os.path.join(os.path.dirname(sys.executable), "sampan")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -49,13 +50,12 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def sampan(environment: dict[str, str]) -> Command:
     """Return `sampan(*words, timeout=60, check=False, cwd=None, feed="")`: run the real command in this environment."""
-    program = os.path.join(os.path.dirname(sys.executable), "sampan")
 
     def command(
         *words: str, timeout: float = 60, check: bool = False, cwd: str | Path | None = None, feed: str = ""
     ) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            [program, *words], check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, input=feed,
+            [PROGRAM, *words], check=False, capture_output=True, text=True, timeout=timeout, cwd=cwd, input=feed,
             env=environment,
         )  # fmt: skip
         if check:

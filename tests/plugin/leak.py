@@ -2,9 +2,9 @@
 
 Theory: a snapshot before and one after, as sets of words that a person understands. What is new gets `GRACE_SECONDS`
 to go (a kernel tears namespaces down in its own time), then it is a leak. Every test that names a capability is
-checked, and the whole session once more. A SAMPAN_ROOT's bridge and nft table stay after its first container, as docker0
-does; the fixture `environment` takes away those of its own root. `--leaks=report` only lists, for
-a machine on which other people's containers come and go.
+checked, and the whole session once more. A SAMPAN_ROOT's bridge and nft table stay after its first container, as
+docker0 does; the fixture `environment` takes away those of its own root. `--leaks=report` only lists, for a machine on
+which other people's containers come and go.
 """
 
 import os
@@ -20,6 +20,8 @@ from tests.plugin.capability import PROBES
 
 GRACE_SECONDS = 3.0
 CGROUPS = "/sys/fs/cgroup"
+# Docker's tables come and go; what Sampan adds to them are rules, no tables.
+IPTABLES = {f"nft table {name}" for name in ("filter", "mangle", "nat", "raw")}
 _reported: list[str] = []
 _start = pytest.StashKey[frozenset[str]]()
 
@@ -47,7 +49,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look at the whole session."""
+    """Look at the whole session: what a module's or the session's own fixtures left is nobody's test."""
     before = session.config.stash[_start]
     if left := _left(before):
         try:
@@ -67,7 +69,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def snapshot() -> frozenset[str]:
     """Return what is on the machine now."""
-    return frozenset((*_mounts(), *_interfaces(), *_tables(), *_cgroups(), *_processes()))
+    return frozenset({*_mounts(), *_interfaces(), *_tables(), *_cgroups(), *_processes()} - IPTABLES)
 
 
 def _left(before: frozenset[str]) -> list[str]:

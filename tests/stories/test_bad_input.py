@@ -95,6 +95,8 @@ def test_projects_and_words(sampan: Command, projects: str, line: str, status: i
         ("run --rm -v PLACE:/x busybox /x/garbage", 126, ("`/x/garbage` cannot be executed",)),
         ("run --rm --mount type=bind,source=/no/such,target=/x busybox true", 125, ("`/no/such`",)),
         ("run --rm -v /proc:/x busybox true", 125, ("`/proc` (proc) cannot be idmapped", "`--userns=host`")),
+        ("run --rm -v PLACE/garbage:/etc busybox true", 125, ("mount `/etc`", "is a directory", "a file can")),
+        ("run --rm --dns nonsense busybox true", 125, ("`--dns` cannot be `nonsense`", "`192.0.2.53`")),
         ("run --rm -u nobody-here busybox true", 125, ("`nobody-here`",)),
         ("run --rm --network nowhere busybox true", 125, ("`nowhere`",)),
         ("run --rm --cap-add FLY busybox true", 125, ("`FLY`",)),

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from sampan.database import lease
+from sampan.database.connection import Database
 from tests.engine.conftest import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -43,6 +45,10 @@ def settle(sampan: Command, store: Store) -> None:
         sampan("rm", *left, check=True)
     while store.containers() and time.monotonic() < deadline:
         sampan("ps", check=True)
+    # A lease dies with its process: one that was interrupted in its commit left a row, and whoever takes the next lease
+    # does this first.
+    with Database(store.root) as database:
+        lease.sweep(database)
 
 
 # ----------------------------------------------------------------------------------------------------------- Ctrl-C

@@ -117,7 +117,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         userns=parsed.text("userns"),
         network=parsed.text("network") or parsed.text("net") or "bridge",
         add_host=tuple(parsed.words("add-host")),
-        dns=tuple(parsed.words("dns")),
+        dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
         sysctl=dict(parsed.convert_all("sysctl", run_options.parse_pair)),
         labels=dict(parsed.convert_all("label", run_options.parse_pair)),

@@ -37,6 +37,7 @@ def spec(request: "Document") -> Spec:
         uid_mappings=uid_mappings,
         gid_mappings=_id_mappings(request, "gid_map", who.gid),
         files_are_idmapped=root["is_idmapped"],
+        binds_are_idmapped=request["range"] != 0,
         volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
         processors=request["processors"],
     )

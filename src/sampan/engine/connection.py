@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sampan.engine.record import Container
     from sampan.engine.state import State
     from sampan.network.ports import Held
-    from sampan.runtime import foreign, process
+    from sampan.runtime import cgroup, foreign, process
 
 BRIDGE, NONE, HOST = "bridge", "none", "host"
 
@@ -53,10 +53,9 @@ def _wanted(container: "Container") -> tuple[PortMapping, ...]:
 def sweep(database: "Database", container_id: str, told: "State", *, is_rootless: bool) -> None:
     """Remove from the kernel what a killed monitor left. Idempotent; the caller holds a write transaction."""
     from sampan.network import bridge, firewall
-    from sampan.runtime import cgroup
 
-    if told.cgroup is not None:
-        group = cgroup.parse(told.cgroup)
+    group = _cgroup_of(container_id, told)
+    if group is not None:
         group.kill()
         group.remove()
     if is_rootless:
@@ -74,6 +73,21 @@ def sweep(database: "Database", container_id: str, told: "State", *, is_rootless
             )
             bridge.detach(endpoint)
     firewall.sweep(network, (address for address, holder in leased if holder != container_id))
+
+
+def _cgroup_of(container_id: str, told: "State") -> "cgroup.Cgroup | None":
+    """Return the container's cgroup: the recorded one, or where one would be that was made but not yet recorded.
+
+    On cgroup v2 under systemd such a one goes with the scope.
+    """
+    from sampan.runtime import cgroup, cgroup_v1
+
+    if told.cgroup is not None:
+        return cgroup.parse(told.cgroup)
+    points = cgroup_v1.hierarchies()
+    if not points or told.runtime is not None:
+        return None
+    return cgroup_v1.Cgroup({name: f"{points[name]}/sampan/{container_id}" for name in points})
 
 
 class Connector:

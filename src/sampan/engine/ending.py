@@ -94,7 +94,14 @@ def wait(settings: "Settings", name: str) -> int:
     if client is None:
         return state.read(state.directory(settings, container.id)).exit_code
     with client:
-        return client.wait()
+        try:
+            return client.wait()
+        except Conflict:
+            # The monitor is gone; if it has left a record, it said all there is to say.
+            told = state.read(state.directory(settings, container.id))
+            if told.status == state.EXITED:
+                return told.exit_code
+            raise
 
 
 def attach(settings: "Settings", name: str) -> Client:

@@ -119,6 +119,7 @@ class _Start:
         self._reach(fault.MONITOR_STARTED)
         # Not synced: a power cut ends the container too, and then the boot id tells.
         state.write(self._request["directory"], self._state, durable=False)
+        state.reserve(self._request["directory"])
         self._reach(fault.MONITOR_RUNNING)
         return Watch(watched)
 

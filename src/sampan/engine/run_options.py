@@ -255,6 +255,19 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_address(text: str) -> str:
+    """Return `text` if it is an IP address."""
+    import _socket  # only with --dns
+
+    for family in (_socket.AF_INET, _socket.AF_INET6):
+        try:
+            _socket.inet_pton(family, text)
+        except OSError:
+            continue
+        return text
+    raise InvalidArgument(f"`{text}` is not an IP address", hints=("write it like `192.0.2.53` or `2001:db8::53`",))
+
+
 def parse_volume(text: str) -> VolumeMount:
     """Parse a `-v` word: `/host:/in[:ro]`, `./below/here:/in`, `name:/in[:ro]`, `/in` (anonymous)."""
     parts = text.split(":")

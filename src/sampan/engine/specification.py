@@ -50,10 +50,12 @@ class Place:
     """What is known of a container only when it starts.
 
     `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
-    `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount.
+    `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount, `binds_are_idmapped` whether
+    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is.
     """
 
     __slots__ = (
+        "binds_are_idmapped",
         "container_id",
         "directory",
         "files_are_idmapped",
@@ -73,6 +75,7 @@ class Place:
         uid_mappings: tuple[IdMapping, ...],
         gid_mappings: tuple[IdMapping, ...],
         files_are_idmapped: bool,
+        binds_are_idmapped: bool,
         volumes: "tuple[VolumeMount, ...]",
         processors: int,
     ) -> None:
@@ -82,6 +85,7 @@ class Place:
         self.uid_mappings = uid_mappings
         self.gid_mappings = gid_mappings
         self.files_are_idmapped = files_are_idmapped
+        self.binds_are_idmapped = binds_are_idmapped
         self.volumes = volumes
         self.processors = processors
 
@@ -215,7 +219,7 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
         Mount("/dev/shm", "tmpfs", "shm", (*_STRICT, "mode=1777", f"size={shm}")),  # noqa: S108 - in the container
     ]
     asked = {volume.destination for volume in place.volumes}
-    idmap = ("idmap",) if place.uid_mappings and place.files_are_idmapped else ()
+    idmap = ("idmap",) if place.files_are_idmapped else ()
     options_of_etc = ("rbind", "rprivate", *idmap)
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
     mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
@@ -232,7 +236,7 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     if volume.kind == "tmpfs":
         words = tuple(word for word in volume.options if word not in {"ro", "rw"})
         return Mount(volume.destination, "tmpfs", "tmpfs", (*_STRICT, *access, *words))
-    idmap = ("idmap",) if place.uid_mappings and (volume.kind == "bind" or place.files_are_idmapped) else ()
+    idmap = ("idmap",) if (place.binds_are_idmapped if volume.kind == "bind" else place.files_are_idmapped) else ()
     words = tuple(word for word in volume.options if word != "nocopy")
     propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)
     return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))

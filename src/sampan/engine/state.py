@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 VERSION = 1
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
-STATE_BYTES = 256 * 1024
+STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
+_GROWTH_BYTES = 4096  # more than an end adds
 # struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
 # locks).
 _FLOCK = struct.Struct("hh4xqqi4x")
@@ -150,14 +151,35 @@ def write(directory: str, state: State, *, durable: bool = True) -> None:
     write_file(f"{directory}/state.json", render(state.document()).encode(), durable=durable)
 
 
+def reserve(directory: str) -> None:
+    """Have room on the disk for the next `write`, whatever becomes of the disk: a container's end must be recorded.
+
+    Without it, as on a file system that cannot allocate, the next write needs room of its own.
+    """
+    path = f"{directory}/state.json"
+    try:
+        size = os.stat(path).st_size + _GROWTH_BYTES
+        fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size)
+        finally:
+            os.close(fd)
+    except OSError:
+        pass
+
+
 def write_file(path: str, content: bytes, *, durable: bool, mode: int = 0o600) -> None:
-    """Replace the file at `path` atomically. One writer at a time: the temporary file has a fixed name."""
+    """Replace the file at `path` atomically. One writer at a time: the temporary file has a fixed name.
+
+    A temporary file that is there already keeps its blocks until the end: see `reserve`.
+    """
     temporary = f"{path}.new"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     try:
         view = memoryview(content)
         while view:
             view = view[os.write(fd, view) :]
+        os.ftruncate(fd, len(content))
         if durable:
             os.fsync(fd)
     finally:

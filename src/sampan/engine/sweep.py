@@ -45,7 +45,7 @@ def refresh(database: "Database", settings: "Settings") -> None:
 
 
 def settle(database: "Database", settings: "Settings") -> None:
-    """Fold, and wait for the monitors that are taking `--rm` containers down: who removes images shall not meet those."""
+    """Fold, and wait for monitors that take `--rm` containers down: who removes images shall not meet those."""
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         refresh(database, settings)
@@ -65,6 +65,7 @@ def fold(database: "Database", settings: "Settings") -> None:
 
 def discard_orphans(database: "Database", settings: "Settings") -> None:
     """Throw away directories that no row names; the caller holds a write transaction, and empties the trash after."""
+    _discard_unfinished_volumes(settings.root)
     directory = f"{settings.root}/containers"
     try:
         names = os.listdir(directory)
@@ -77,6 +78,18 @@ def discard_orphans(database: "Database", settings: "Settings") -> None:
     for name in names:
         if name not in known and not state.alive(f"{directory}/{name}"):
             trash.discard(settings.root, f"{directory}/{name}")
+
+
+def _discard_unfinished_volumes(root: str) -> None:
+    """Throw away what is called `.NAME-PID` in volumes/, where the process that was filling it is gone."""
+    try:
+        names = os.listdir(f"{root}/volumes")
+    except FileNotFoundError:
+        return
+    for name in names:
+        pid = name.rpartition("-")[2]
+        if name.startswith(".") and not (pid.isdigit() and os.path.exists(f"/proc/{pid}")):
+            trash.discard(root, f"{root}/volumes/{name}")
 
 
 def discard(database: "Database", settings: "Settings", container: "Container", *, volumes: bool) -> None:

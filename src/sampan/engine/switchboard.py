@@ -202,6 +202,9 @@ class Switchboard:
     def farewell(self, status: int) -> None:
         """Tell all clients that it is over, and stop listening."""
         if self._listener is not None:
+            # Who has connected and was not let in yet waits for the same word.
+            while self._on_listener():
+                continue
             self._listener.close()
             self._listener = None
         self.tell(frame.pack(frame.EXIT, bytes((status & 0xFF,))))
@@ -241,14 +244,16 @@ class Switchboard:
         if self._masks.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
-    def _on_listener(self) -> None:
+    def _on_listener(self) -> bool:
+        """Let one client in; tell whether there was one."""
         if self._listener is None:
-            return
+            return False
         try:
             fd, _ = self._listener._accept()  # type: ignore[attr-defined]  # the C class's; socket.accept is Python's
         except OSError:
-            return
+            return False
         self.add(_socket.socket(fileno=fd))
+        return True
 
     def _on_output(self, fd: int) -> None:
         if fd == self._terminal and self._input:

@@ -84,7 +84,10 @@ class Watch:
 
         is_clean = takedown.all(self._document, self._reach)
         self._state.clean = is_clean
-        state.write(self._document["directory"], self._state, durable=False)
+        try:
+            state.write(self._document["directory"], self._state, durable=False)
+        except OSError:
+            pass  # a full disk: the next command's sweep looks once more, and finds nothing
         # The lock goes before the last output has been taken: nobody's `start` or `rm` waits for a slow reader.
         os.close(self._fds["lock"])
         self._board.flush()

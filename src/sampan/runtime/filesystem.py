@@ -117,11 +117,20 @@ def attach(root_fd: int, entry: "Mount", fd: int) -> None:
     resolve = syscalls.RESOLVE_NO_SYMLINKS if is_own else 0
     place = target.find_or_make(root_fd, entry.destination, is_directory=target.is_directory(fd), resolve=resolve)
     try:
+        _check_kinds(fd, place)
         mount.attach(fd, place)
     finally:
         os.close(place)
     if entry.type == "cgroup" and hierarchies():
         _fill_cgroup(fd, mount.Options(entry.options))
+
+
+def _check_kinds(fd: int, place: int) -> None:
+    """Refuse a file on a directory and a directory on a file, for which the kernel says EINVAL only."""
+    is_onto_directory = target.is_directory(place)
+    if target.is_directory(fd) != is_onto_directory:
+        number = errno.EISDIR if is_onto_directory else errno.ENOTDIR
+        raise OSError(number, os.strerror(number))
 
 
 def _fill_cgroup(directory_fd: int, options: mount.Options) -> None:

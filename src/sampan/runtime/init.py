@@ -18,7 +18,7 @@ the working directory is `/proc/self/fd/7` (CVE-2024-21626). The parent-death si
 capabilities clears it; that the creator was still there when it was set is known from the channel.
 """
 
-import _signal  # type: ignore[import-not-found]  # typeshed has no stub for the C half; `signal` costs 3 ms
+import _signal  # typeshed has no stub for the C half; `signal` costs 3 ms
 import errno
 import fcntl
 import gc

@@ -399,7 +399,9 @@ def _error(failure: channel.Failure, command: str) -> SampanError:
     """Return the error for what the child could not do; execve's have docker's exit statuses."""
     if failure.step != init.EXECUTE:
         subject = f" `{failure.subject}`" if failure.subject else ""
-        return SampanError(f"the container could not {failure.step}{subject}")
+        is_kind = failure.errno in (errno.EISDIR, errno.ENOTDIR) and failure.step == "mount"
+        hints = ("a file can only be mounted on a file, and a directory on a directory",) if is_kind else ()
+        return SampanError(f"the container could not {failure.step}{subject}", hints=hints)
     if failure.errno in (errno.ENOENT, errno.ENOTDIR):
         where = "" if "/" in command else " in the container's `PATH`"
         return CommandNotFound(f"the command `{command}` was not found{where}")

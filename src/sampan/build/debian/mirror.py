@@ -48,7 +48,7 @@ class Mirror:
         try:
             response = self._pool(url).request("GET", url, headers=self._headers(url), preload_content=False)
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"the Debian mirror cannot be reached for `{shown}`", hints=_HINTS) from error
+            raise Unavailable(f"the Debian mirror cannot be reached for `{shown}`", hints=_HINTS) from _reason(error)
         try:
             if response.status == 404:
                 raise NotFound(f"the Debian mirror has no `{shown}`")
@@ -56,7 +56,7 @@ class Mirror:
                 raise Unavailable(f"the Debian mirror answered {response.status} for `{shown}`", hints=_HINTS)
             return _bounded(response, limit, shown)
         except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(f"the Debian mirror broke off `{shown}`", hints=_HINTS) from error
+            raise Unavailable(f"the Debian mirror broke off `{shown}`", hints=_HINTS) from _reason(error)
         finally:
             response.close()  # read to its end, its connection is back in the pool already
 
@@ -129,6 +129,13 @@ def _read(path: str, limit: int) -> bytes:
     if len(content) > limit:
         raise Corrupt(f"`{path}` is longer than {limit} bytes")
     return content
+
+
+def _reason(error: BaseException) -> BaseException:
+    """Return the innermost cause: what urllib3 wraps around it says the address again, in a programmer's words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def _without_password(url: str) -> str:
