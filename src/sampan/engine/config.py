@@ -77,9 +77,9 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
         if not word.partition(":")[2]:
             raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))
     if options.cap_add or options.cap_drop:
-        from sampan.engine import specification  # rarely needed, and it brings the kernel's names along
+        from sampan.engine import privilege  # rarely needed, and it brings the kernel's names along
 
-        specification.capabilities(options)
+        privilege.of(options)
 
 
 def _check_limits(options: "RunOptions", processors: int) -> None:

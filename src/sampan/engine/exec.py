@@ -6,7 +6,7 @@ is then attached. Whose the process is, what it may do and which filter it gets 
 
 import os
 
-from sampan.engine import frame, launch, state, terminal
+from sampan.engine import frame, launch, sealing, state, terminal
 from sampan.engine.attach import Client
 from sampan.errors import Conflict, Internal, InvalidArgument
 
@@ -67,7 +67,7 @@ def begin(settings: "Settings", name: str, options: ExecOptions, *, window: tupl
     """Start a command in a running container; return the channel to its keeper, which the caller closes."""
     if not options.command or not options.command[0]:
         raise InvalidArgument("no command was given", hints=(f"name one: `sampan exec {name} COMMAND`",))
-    keeper = launch.prepare(settings, launch.KEEPER)
+    keeper = launch.prepare(settings, sealing.KEEPER)
     # After the fork: see `launch`.
     from sampan.engine import record
 

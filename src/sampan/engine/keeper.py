@@ -13,7 +13,7 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import frame, launch, state, user
+from sampan.engine import frame, sealing, state, user
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
 from sampan.kernel import capability, seccomp
@@ -23,7 +23,7 @@ from sampan.runtime import cgroup, process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
-    from sampan.engine.launch import Receive
+    from sampan.engine.sealing import Receive
     from sampan.settings.configuration import Settings
 
 VERSION = 1
@@ -37,7 +37,7 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
         return
     request, pidfd = received
     if not request["uid_mappings"]:
-        launch.seal(launch.KEEPER, channel, settings, request, pidfd)
+        sealing.seal(sealing.KEEPER, channel, settings, request, pidfd)
     # What nobody waits for leaves the caller's cgroup.
     parent = cgroup.open_parent(settings) if request["detach"] else None
     try:

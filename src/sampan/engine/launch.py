@@ -25,7 +25,7 @@ import struct
 import sys
 
 from sampan.document import parse, render
-from sampan.engine import attach, frame, rootless
+from sampan.engine import attach, frame, rootless, sealing
 from sampan.errors import Internal
 
 TYPE_CHECKING = False
@@ -33,17 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    # Waits for the request and the descriptor beside it; None where the command has gone.
-    Receive = Callable[[], "tuple[Document, int] | None"]
-
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
 VERSION = 1
-MONITOR, KEEPER = "monitor", "keeper"
 _FD = struct.Struct("i")
-# What a spawned monitor runs: -I -S keep site, the environment and the directory out; the path of this package goes in.
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sampan.engine.launch import main; main()"
 
 
 class Launch:
@@ -74,7 +68,7 @@ class Launch:
         client = self.client
         try:
             if self._memfd is not None:
-                _write(self._memfd, payload)
+                sealing.write(self._memfd, payload)
                 os.close(self._memfd)
                 self._memfd, payload = None, b""
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(passed_fd))]
@@ -94,12 +88,12 @@ class Launch:
             self._memfd = None
 
 
-def prepare(settings: "Settings", kind: str = MONITOR) -> Launch:
+def prepare(settings: "Settings", kind: str = sealing.MONITOR) -> Launch:
     """Return a process of that kind that waits: a fork of a caller with one thread, else a fresh interpreter."""
     return fork(settings, kind) if len(os.listdir("/proc/self/task")) == 1 else spawn(settings, kind)
 
 
-def fork(settings: "Settings", kind: str = MONITOR) -> Launch:
+def fork(settings: "Settings", kind: str = sealing.MONITOR) -> Launch:
     """Fork it off this process, which has one thread and no database connection."""
     rootless.enter(settings)
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -112,7 +106,7 @@ def fork(settings: "Settings", kind: str = MONITOR) -> Launch:
     return Launch(ours, None)
 
 
-def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
+def spawn(settings: "Settings", kind: str = sealing.MONITOR) -> Launch:
     """Execute it in a fresh interpreter, whatever threads this process has."""
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     memfd = os.memfd_create("sampan-request")
@@ -123,7 +117,7 @@ def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
         (os.POSIX_SPAWN_DUP2, memfd, 1),
         (os.POSIX_SPAWN_DUP2, null, 2),
     ]
-    argv, environment = _argv(settings, kind, "0", "1", "-1"), _environment(settings)
+    argv, environment = sealing.argv(settings, kind, "0", "1", "-1"), sealing.environment(settings)
     try:
         pid = os.posix_spawn(
             sys.executable, argv, environment, file_actions=actions, setsigmask=(), setsigdef=_defaults()
@@ -142,32 +136,6 @@ def spawn(settings: "Settings", kind: str = MONITOR) -> Launch:
         os.close(memfd)
         raise Internal("a monitor could not be executed")
     return Launch(ours, memfd)
-
-
-def seal(kind: str, channel: _socket.socket, settings: "Settings", request: "Document", passed_fd: int) -> None:
-    """Execute this process anew from a read-only mount of the interpreter, unless that is done, and be it again.
-
-    SECURITY: a container without a user namespace may open the program of a process that enters it (`interpreter`).
-    """
-    from sampan.runtime import interpreter
-
-    if interpreter.is_sealed():
-        return
-    memfd = os.memfd_create("sampan-request")
-    _write(memfd, render(request).encode())
-    for fd in (memfd, channel.fileno(), passed_fd):
-        os.set_inheritable(fd, True)
-    numbers = (str(channel.fileno()), str(memfd), str(passed_fd))
-    interpreter.execute_sealed(sys.executable, tuple(_argv(settings, kind, *numbers)), _environment(settings))
-
-
-def _argv(settings: "Settings", kind: str, *numbers: str) -> list[str]:
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return [sys.executable, "-I", "-S", "-c", _PROGRAM, package, str(settings.uid), kind, *numbers]
-
-
-def _environment(settings: "Settings") -> dict[str, str]:
-    return dict(settings.environment) | {"SAMPAN_ROOT": settings.root, "SAMPAN_RUN": settings.run}
 
 
 def main() -> "NoReturn":
@@ -198,7 +166,7 @@ def _serve(
 
     try:
         rootless.enter(settings)
-        if kind == KEEPER:
+        if kind == sealing.KEEPER:
             from sampan.engine import keeper
 
             keeper.run(channel, settings, receive)
@@ -276,9 +244,3 @@ def _end(body: "Callable[[], None]") -> "NoReturn":
         body()
     finally:
         os._exit(0)
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]

@@ -31,7 +31,7 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import assembly, etc, fault, frame, launch, rootless, state, takedown
+from sampan.engine import assembly, etc, fault, frame, rootless, sealing, state, takedown
 from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch
@@ -43,7 +43,7 @@ from sampan.runtime import cgroup, process
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
-    from sampan.engine.launch import Receive
+    from sampan.engine.sealing import Receive
     from sampan.runtime import foreign
     from sampan.settings.configuration import Settings
 
@@ -66,7 +66,7 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     request, lock_fd = received
     own_score = request.setdefault("oom_score_adj", own_score)
     if not request["has_userns"]:
-        launch.seal(launch.MONITOR, channel, settings, request, lock_fd)
+        sealing.seal(sealing.MONITOR, channel, settings, request, lock_fd)
     watch = _Start(request, settings, lock_fd, parent, own_score).run(channel)
     if watch is not None:
         watch.begin(channel)

@@ -4,10 +4,9 @@ Everything that docker adds by itself stands here as data: capabilities, mounts,
 image-spec config.md (what an image's Env, User, WorkingDir mean), runtime-spec config-linux.md, moby's oci/defaults.go.
 """
 
+from sampan.engine import privilege
 from sampan.engine.config import CPU_PERIOD_US, environment_of
 from sampan.engine.user import User
-from sampan.errors import InvalidArgument
-from sampan.kernel import capability
 from sampan.oci.runtime import Device, IdMapping, Mount, Process, Resources, Spec
 
 TYPE_CHECKING = False
@@ -17,13 +16,6 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # moby oci/caps/defaults.go
-CAPABILITIES = tuple(
-    "CAP_" + name
-    for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
-        "AUDIT_WRITE"
-    ).split()
-)
 MASKED_PATHS = (
     "/proc/acpi",
     "/proc/asound",
@@ -119,7 +111,7 @@ def process(options: "RunOptions", config: "Document", place: Place, user: User)
         uid=user.uid,
         gid=user.gid,
         additional_gids=user.gids,
-        capabilities=capabilities(options),
+        capabilities=privilege.of(options),
         rlimits=tuple((f"RLIMIT_{u.name.upper()}", _limit(u.soft), _limit(u.hard)) for u in options.ulimits),
         no_new_privileges=options.no_new_privileges,
         oom_score_adj=options.oom_score_adj,
@@ -151,29 +143,6 @@ def workers(options: "RunOptions", processors: int) -> int:
     if options.memory_bytes is not None:
         count = min(count, options.memory_bytes // WORKER_BYTES)
     return max(1, count)
-
-
-def capabilities(options: "RunOptions") -> tuple[str, ...]:
-    """Return the names of what the container's root may do: docker's, `--cap-drop`, then `--cap-add`."""
-    if options.privileged:
-        return every_capability()
-    dropped, added = {_capability(w) for w in options.cap_drop}, {_capability(w) for w in options.cap_add}
-    if "CAP_ALL" in added:
-        return tuple(n for n in capability.NAMES[: capability.last() + 1] if n not in dropped)
-    kept = () if "CAP_ALL" in dropped else tuple(n for n in CAPABILITIES if n not in dropped)
-    return (*kept, *(n for n in capability.NAMES if n in added and n not in kept))
-
-
-def every_capability() -> tuple[str, ...]:
-    """Return the names of all capabilities that this kernel knows."""
-    return capability.NAMES[: capability.last() + 1]
-
-
-def _capability(word: str) -> str:
-    name = "CAP_" + word.upper().removeprefix("CAP_")
-    if name != "CAP_ALL" and name not in capability.NAMES:
-        raise InvalidArgument(f"`{word}` is no capability", hints=("see capabilities(7) for their names",))
-    return name
 
 
 def resources(options: "RunOptions") -> Resources:

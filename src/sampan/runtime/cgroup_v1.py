@@ -68,7 +68,7 @@ class Parent:
         group = Cgroup(directories)
         try:
             for directory in directories.values():
-                os.makedirs(directory, exist_ok=True)
+                cgroupfs.make(directory)
             _apply(directories, resources)
             if devices and "devices" in directories:
                 _restrict_devices(directories["devices"])
@@ -83,9 +83,7 @@ class Parent:
         """Join the monitors' groups: a thread that writes its own `0` does not wait for an RCU grace period."""
         for name, point in self._hierarchies.items():
             if name != "devices":
-                directory = f"{point}/{_NAME}/monitors"
-                os.makedirs(directory, exist_ok=True)
-                cgroupfs.write(f"{directory}/tasks", "0")
+                cgroupfs.enter(f"{point}/{_NAME}/monitors", "tasks")
 
     def leave_monitor(self) -> None:
         """Go to the root group, and remove `monitors` and `sampan` where this was the last monitor."""

@@ -73,7 +73,7 @@ class Parent:
             return Cgroup("")
         group = Cgroup(f"{self._directory}/{container_id}")
         try:
-            os.makedirs(group.directory, exist_ok=True)
+            cgroupfs.make(group.directory)
             _apply(group.directory, resources)
             group.open()
             if devices:
@@ -92,8 +92,7 @@ class Parent:
             self._directory = self._scope.join(os.getpid())
             self.controllers = _enable(self._directory)
         elif self._directory:
-            os.makedirs(f"{self._directory}/monitors", exist_ok=True)
-            cgroupfs.write(f"{self._directory}/monitors/cgroup.procs", "0")
+            cgroupfs.enter(f"{self._directory}/monitors", "cgroup.procs")
 
     def leave_monitor(self) -> None:
         """Take away what nobody uses; a scope goes away by itself with its last process."""

@@ -42,6 +42,32 @@ def write(path: str, value: str) -> None:
         os.close(fd)
 
 
+def make(directory: str) -> None:
+    """Make a group where it is not there, while others, who were the last, may be taking its parent away."""
+    _insist(lambda: os.makedirs(directory, exist_ok=True))
+
+
+def enter(directory: str, file: str) -> None:
+    """Make a group where it is not there, and move the calling process into it by its `file`."""
+
+    def attempt() -> None:
+        os.makedirs(directory, exist_ok=True)
+        write(f"{directory}/{file}", "0")
+
+    _insist(attempt)
+
+
+def _insist(action: "Callable[[], None]", tries: int = 100) -> None:
+    for attempt in range(tries):
+        try:
+            return action()
+        except OSError as error:
+            # ENODEV: the group went between the open and the write.
+            if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == tries - 1:
+                raise
+    return None
+
+
 def limit(path: str, value: str, flag: str) -> None:
     """Write the value of the limit that `flag` asked for; raises Unsupported where the kernel refuses."""
     try:

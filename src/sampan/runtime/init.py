@@ -211,8 +211,8 @@ def _mount(child: Child, spec: "Spec") -> None:
         os._exit(1)
     root_fd = received.pop(channel.ROOT)
     child.at("attach its root")
-    # A root that is a clone of a directory is a peer of the machine's mount, which systemd makes shared: what is mounted
-    # in it would appear there as well, and pivot_root(2) refuses it.
+    # A root that is a clone of a directory is a peer of the machine's mount, which systemd makes shared: what is
+    # mounted in it would appear there as well, and pivot_root(2) refuses it.
     syscalls.mount_setattr(
         root_fd, "", syscalls.AT_EMPTY_PATH | syscalls.AT_RECURSIVE, 0, propagation=syscalls.MS_PRIVATE
     )
