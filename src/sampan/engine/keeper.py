@@ -38,8 +38,9 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     request, pidfd = received
     if not request["uid_mappings"]:
         sealing.seal(sealing.KEEPER, channel, settings, request, pidfd)
-    # What nobody waits for leaves the caller's cgroup.
-    parent = cgroup.open_parent(settings) if request["detach"] else None
+    # What nobody waits for leaves the caller's cgroup. So does a normal user's keeper: the kernel lets nobody but root
+    # start a process in a delegated group from outside of it.
+    parent = cgroup.open_parent(settings) if request["detach"] or settings.uid != 0 else None
     try:
         if parent is not None:
             parent.enter_monitor()
