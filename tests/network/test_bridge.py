@@ -158,11 +158,9 @@ def test_a_published_port_belongs_to_one_container(network: ipam.Network) -> Non
         firewall.publish(_endpoint(network, 3, (port, PortMapping(5000, host_port=_free_port()))))
     # The second's own word does not take the first one's element away.
     firewall.unpublish(_endpoint(network, 3, (port,)))
-    with netlink.Socket(netlink.NETFILTER) as socket_:
-        assert len(nftables.elements(socket_, firewall.table_of(network.interface), "published")) == 1
+    assert len(_elements(network)) == 1
     firewall.sweep(network, ["10.99.0.3"])
-    with netlink.Socket(netlink.NETFILTER) as socket_:
-        assert nftables.elements(socket_, firewall.table_of(network.interface), "published") == []
+    assert _elements(network) == []
 
 
 def test_the_loopback_of_the_host_cannot_be_reached_from_a_container(
@@ -178,6 +176,166 @@ def test_the_loopback_of_the_host_cannot_be_reached_from_a_container(
         assert _attack(first, network, port) == "TimeoutError"
         _break_guard(network)
         assert _attack(first, network, port) == "host"
+
+
+def test_a_neighbour_does_not_reach_what_is_published_on_loopback(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace], lan: ipam.Network
+) -> None:
+    """`-p 127.0.0.1:…` is for this machine, whatever a machine beside it routes here; with the guard broken it is not.
+
+    Docker had this hole until its version 28: the translation comes before the kernel's check for martians.
+    """
+    first, neighbour = namespaces
+    local = _free_port()
+    endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=local, host_ip="127.0.0.1"),))
+    beside = Endpoint(
+        f"99{os.getpid():010x}", bridge=lan.interface, address="10.98.0.9", gateway=lan.gateway, prefix=16
+    )
+    bridge.attach(first.fd, endpoint)
+    bridge.attach(neighbour.fd, beside)
+    firewall.publish(endpoint)
+    first.serve()
+    assert _ask(("127.0.0.1", local)) == network.gateway
+    assert neighbour.connect((lan.gateway, local)) == "ConnectionRefusedError"
+    assert _attack(neighbour, lan, local) == "TimeoutError"
+    _break_guard(network)
+    assert _attack(neighbour, lan, local) == "10.98.0.9"
+    bridge.detach(beside)
+
+
+def test_a_neighbour_does_not_reach_what_is_not_published(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace], lan: ipam.Network
+) -> None:
+    """Whoever routes the containers' network here gets to published ports by the machine's address, and no further."""
+    first, neighbour = namespaces
+    port = _free_port()
+    endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=port),))
+    beside = Endpoint(
+        f"99{os.getpid():010x}", bridge=lan.interface, address="10.98.0.9", gateway=lan.gateway, prefix=16
+    )
+    bridge.attach(first.fd, endpoint)
+    bridge.attach(neighbour.fd, beside)
+    firewall.publish(endpoint)
+    first.serve()
+    assert neighbour.connect((lan.gateway, port)) == "10.98.0.9"
+    assert neighbour.connect((endpoint.address, 5000)) == "TimeoutError"
+    bridge.detach(beside)
+
+
+@pytest.fixture
+def lan(network: ipam.Network) -> Iterator[ipam.Network]:
+    """Another network of this machine, with none of our rules: where its neighbours are."""
+    lan = ipam.Network("lan", f"smpl{os.getpid():x}", "10.98.0.0", 16)
+    bridge.ensure(lan)
+    with open(f"/proc/sys/net/ipv4/conf/{lan.interface}/route_localnet", "w", encoding="ascii") as file:
+        file.write("0")
+    yield lan
+    bridge.remove(lan)
+
+
+def test_no_container_is_a_router_for_ipv6(network: ipam.Network, namespaces: tuple[Namespace, Namespace]) -> None:
+    """Neither the bridge nor a container's eth0 listens to router advertisements: they have no IPv6 at all."""
+    first, _ = namespaces
+    bridge.attach(first.fd, _endpoint(network, 2))
+    assert _read(f"/proc/sys/net/ipv6/conf/{network.interface}/disable_ipv6") == "1"
+    with netlink.Inside(first.fd):
+        assert _read("/proc/sys/net/ipv6/conf/eth0/disable_ipv6") == "1"
+        assert _read("/proc/sys/net/ipv6/conf/lo/disable_ipv6") == "0"
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read().strip()
+
+
+def test_a_sender_from_before_the_container_reaches_it(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace]
+) -> None:
+    """A UDP flow that never pauses is translated once its port is published, and again after the next container."""
+    ports = (PortMapping(5000, host_port=_free_port(), protocol="udp"),)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(1)
+        sender.connect((network.gateway, ports[0].host_port))
+        assert _echo(sender) == ""
+        for host, namespace in zip((2, 3), namespaces, strict=True):
+            endpoint = _endpoint(network, host, ports)
+            bridge.attach(namespace.fd, endpoint)
+            with netlink.Inside(namespace.fd):
+                server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server.bind(("0.0.0.0", 5000))
+            threading.Thread(target=_answer_datagram, args=(server, str(host)), daemon=True).start()
+            firewall.publish(endpoint)
+            assert _echo(sender) == str(host)
+            firewall.unpublish(endpoint)
+            assert _echo(sender) == ""
+
+
+def _echo(sender: socket.socket) -> str:
+    try:
+        sender.send(b"?")
+        return sender.recv(10).decode()
+    except OSError:
+        return ""
+
+
+def _answer_datagram(server: socket.socket, text: str) -> None:
+    with server:
+        _, peer = server.recvfrom(10)
+        server.sendto(text.encode(), peer)
+
+
+def test_many_at_once_make_one_table(network: ipam.Network) -> None:
+    """Commands that find no table at the same time do not make its rules twice, and one of them knows that it did."""
+    firewall.remove(network)
+    pids = []
+    for _ in range(8):
+        pid = os.fork()
+        if pid == 0:
+            status = 99
+            try:
+                status = int(firewall.ensure(network))
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    assert sorted(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids) == [0] * 7 + [1]
+    assert len(_rules(network, "forward")) == 3
+
+
+def test_a_table_of_another_edition_is_replaced_and_loses_no_port(network: ipam.Network) -> None:
+    """After an upgrade the new rules hold, and what runs stays published; a flushed one is put right from records."""
+    endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=_free_port()),))
+    table = firewall.table_of(network.interface)
+    firewall.publish(endpoint)
+    before = _elements(network)
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        batch = nftables.Batch()
+        batch.delete_table(table)
+        batch.table(table, "sampan, edition 0")
+        batch.map(table, "published", (12, 13), (7, 13), 1)
+        batch.add_element(table, "published", *before[0])
+        batch.commit(socket_)
+    assert _rules(network, "forward") == []
+    assert not firewall.ensure(network)
+    assert len(_rules(network, "forward")) == 3
+    assert _elements(network) == before
+    firewall.remove(network)
+    assert firewall.ensure(network)
+    for _ in range(2):
+        firewall.publish(endpoint)
+    assert _elements(network) == before
+
+
+def _rules(network: ipam.Network, chain: str) -> list[tuple[int, bytes]]:
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        try:
+            return nftables.our_rules(socket_, firewall.table_of(network.interface), chain)
+        except FileNotFoundError:
+            return []
+
+
+def _elements(network: ipam.Network) -> list[tuple[bytes, bytes]]:
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        return nftables.elements(socket_, firewall.table_of(network.interface), "published")
 
 
 def _answer_twice(server: socket.socket) -> None:

@@ -1,7 +1,9 @@
 """The user-mode forwarder: whole streams both ways, half-closed ones, datagrams, and no more than that."""
 
 import os
+import resource
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,23 +16,29 @@ from sampan.network.endpoint import PortMapping
 pytestmark = [pytest.mark.first]
 
 _LOOPBACK = "127.0.0.1"
-Forward = Callable[[int, str], int]
+
+
+class Forward:
+    """`forwarded(port, protocol)`: the port of the host that is forwarded to `port` of 127.0.0.2; by process `pids`."""
+
+    def __init__(self) -> None:
+        self.pids: list[int] = []
+
+    def __call__(self, port: int, protocol: str = "tcp") -> int:
+        """Start a forwarder."""
+        held = ports.hold((PortMapping(port, host_ip=_LOOPBACK, protocol=protocol),))
+        held.listen()
+        self.pids.append(forward.spawn(held, "127.0.0.2"))
+        held.close()
+        return held.mappings[0].host_port
 
 
 @pytest.fixture
 def forwarded() -> Iterator[Forward]:
-    """Return `forwarded(port, protocol)`: the port of the host that is forwarded to `port` of 127.0.0.2."""
-    pids = []
-
-    def start(port: int, protocol: str = "tcp") -> int:
-        held = ports.hold((PortMapping(port, host_ip=_LOOPBACK, protocol=protocol),))
-        held.listen()
-        pids.append(forward.spawn(held, "127.0.0.2"))
-        held.close()
-        return held.mappings[0].host_port
-
-    yield start
-    for pid in pids:
+    """Yield what starts forwarders, and end them."""
+    started = Forward()
+    yield started
+    for pid in started.pids:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
 
@@ -98,6 +106,113 @@ def test_a_container_that_does_not_listen_is_a_closed_connection(forwarded: Forw
             assert client.recv(1) == b""
         except ConnectionResetError:
             pass
+
+
+def test_a_stream_that_is_cut_off_does_not_look_whole(forwarded: Forward) -> None:
+    """A server that is killed in the middle of its answer resets its client: what it said arrives, its end does not."""
+
+    def cut(client: socket.socket) -> None:
+        client.sendall(b"half an ans")
+        time.sleep(0.2)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_connection((_LOOPBACK, forwarded(_serve(cut), "tcp")), timeout=5) as client:
+        assert client.recv(100) == b"half an ans"
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+
+
+def test_a_refusal_arrives_before_the_request_was_read(forwarded: Forward) -> None:
+    """A server that answers at once and closes, with the request unread in its queue: the answer is not lost."""
+
+    def refuse(client: socket.socket) -> None:
+        time.sleep(0.1)
+        client.sendall(b"413 too large")
+
+    with socket.create_connection((_LOOPBACK, forwarded(_serve(refuse), "tcp")), timeout=5) as client:
+        client.sendall(bytes(1 << 18))
+        assert client.recv(100) == b"413 too large"
+
+
+@pytest.mark.parametrize("how", ["closed", "killed"])
+def test_an_end_that_is_gone_costs_no_time(forwarded: Forward, how: str) -> None:
+    """A client that has closed or was killed while the server goes on thinking: the forwarder sleeps."""
+    done = threading.Event()
+
+    def think(_: socket.socket) -> None:
+        done.wait(5)
+
+    port = forwarded(_serve(think), "tcp")
+    client = socket.create_connection((_LOOPBACK, port), timeout=5)
+    client.sendall(b"request")
+    client.shutdown(socket.SHUT_WR)
+    time.sleep(0.1)
+    if how == "killed":
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    before = _busy(forwarded.pids[-1])
+    time.sleep(0.4)
+    assert _busy(forwarded.pids[-1]) - before <= 2
+    done.set()
+
+
+def test_a_server_that_ended_first_costs_no_time(forwarded: Forward) -> None:
+    """The server said all and left; the client does not read: nothing spins until it does, and nothing is lost."""
+    sent = bytes(4 << 20)
+    port = forwarded(_serve(lambda server: server.sendall(sent)), "tcp")
+    with socket.create_connection((_LOOPBACK, port), timeout=5) as client:
+        client.shutdown(socket.SHUT_WR)
+        time.sleep(0.3)
+        before = _busy(forwarded.pids[-1])
+        time.sleep(0.4)
+        assert _busy(forwarded.pids[-1]) - before <= 2
+        assert _read_all(client) == sent
+
+
+def _busy(pid: int) -> int:
+    """Return the hundredths of a second that a process has computed."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def test_more_connections_than_descriptors_wait_their_turn(forwarded: Forward) -> None:
+    """With its descriptors used up the forwarder neither dies nor spins; who came too late is served in the end."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    server = socket.create_server(("127.0.0.2", 0), backlog=64)
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (48, 48))
+        held = ports.hold((PortMapping(server.getsockname()[1], host_ip=_LOOPBACK),))
+        held.listen()
+        os.write(write, b"%d" % held.mappings[0].host_port)
+        forward._serve(held, "127.0.0.2", os.getppid())
+    forwarded.pids.append(pid)
+    port = int(os.read(read, 16))
+    clients = [socket.create_connection((_LOOPBACK, port), timeout=5) for _ in range(40)]
+    accepted = []
+    server.settimeout(0.3)
+    try:
+        while True:
+            accepted.append(server.accept()[0])
+    except TimeoutError:
+        assert 5 < len(accepted) < 40
+    before = _busy(pid)
+    time.sleep(1.2)
+    assert _busy(pid) - before <= 3
+    for connection in accepted:
+        connection.close()
+    server.settimeout(5)
+    for client in clients[: len(accepted)]:
+        client.close()
+    for _ in range(40 - len(accepted)):
+        server.accept()[0].close()
+    for connection in (*clients, server):
+        connection.close()
+    for fd in (read, write):
+        os.close(fd)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == limits
 
 
 def test_datagrams_find_their_way_back(forwarded: Forward) -> None:

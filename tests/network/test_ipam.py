@@ -23,6 +23,16 @@ def test_the_default_network_is_chosen_once(settings: Settings) -> None:
         assert network.interface != ipam.INTERFACE  # another SAMPAN_ROOT has another bridge
 
 
+def test_two_sampans_do_not_choose_the_same_subnet(settings: Settings, place: str) -> None:
+    """Not even before the first one's bridge stands."""
+    chosen = set()
+    for name in ("one", "two", "three"):
+        other = Settings(dict(settings.environment) | {"SAMPAN_ROOT": f"{place}/{name}"}, settings.uid)
+        with connection.open(other) as database, database.transaction():
+            chosen.add(ipam.default_network(database).subnet)
+    assert len(chosen) > 1
+
+
 @hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=30))
 def test_an_address_is_never_leased_twice(settings: Settings, steps: list[tuple[bool, int]]) -> None:

@@ -23,6 +23,9 @@ pytestmark = [pytest.mark.first]
         (":5000", ["0.0.0.0:0->5000/tcp"]),
         ("8000-8001:5000-5001", ["0.0.0.0:8000->5000/tcp", "0.0.0.0:8001->5001/tcp"]),
         ("5000-5001", ["0.0.0.0:0->5000/tcp", "0.0.0.0:0->5001/tcp"]),
+        ("0:5000", ["0.0.0.0:0->5000/tcp"]),
+        ("8000-8010:80/udp", ["0.0.0.0:8000-8010->80/udp"]),
+        ("8000-8000:80", ["0.0.0.0:8000->80/tcp"]),
     ],
 )
 def test_docker_s_syntax(text: str, printed: list[str]) -> None:
@@ -37,13 +40,11 @@ def test_docker_s_syntax(text: str, printed: list[str]) -> None:
     [
         "",
         "x",
-        "0:80",
         "80:0",
         "65536:80",
         "1:2:3:4",
         "300.1.1.1:1:2",
         "80/sctp",
-        "[::1]:80:80",
         "1-3:1-2",
         "9-1",
         "1-9999",
@@ -74,6 +75,52 @@ def test_a_held_port_is_in_use_for_everybody_else() -> None:
     held.close()
     with socket.socket() as other:
         other.bind(("127.0.0.1", number))
+
+
+def test_of_a_range_the_first_free_port_is_taken() -> None:
+    """`-p 8000-8010:80` takes what is free, for two containers too; a range that is full says so."""
+    first = _two_free_ports()
+    wanted = (PortMapping(80, host_ip="127.0.0.1", host_port=first, host_last=first + 1),)
+    held = [ports.hold(wanted), ports.hold(wanted)]
+    try:
+        assert [each.mappings[0].host_port for each in held] == [first, first + 1]
+        with pytest.raises(AlreadyExists, match=f"the ports {first} to {first + 1} are all in use"):
+            ports.hold(wanted)
+    finally:
+        for each in held:
+            each.close()
+
+
+def _two_free_ports() -> int:
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            try:
+                two.bind(("127.0.0.1", one.getsockname()[1] + 1))
+            except (OSError, OverflowError):
+                continue
+            return int(one.getsockname()[1])
+
+
+def test_a_program_that_listens_on_ipv6_too_is_named() -> None:
+    """A server on [::] has the IPv4 port as well."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(AlreadyExists, match=f"port {port} is in use by `.*` \\(pid"):
+            ports.hold((PortMapping(80, host_port=port),))
+
+
+def test_two_that_bound_at_once_do_not_both_listen() -> None:
+    """Of two containers that are started together with one port the second one is told."""
+    first = ports.hold((PortMapping(80, host_ip="127.0.0.1"),))
+    second = ports.hold((PortMapping(80, host_ip="127.0.0.1", host_port=first.mappings[0].host_port),))
+    try:
+        first.listen()
+        with pytest.raises(AlreadyExists, match="is in use"):
+            second.listen()
+    finally:
+        first.close()
+        second.close()
 
 
 def test_a_client_is_refused_until_the_port_is_listened_on() -> None:

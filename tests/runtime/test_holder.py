@@ -9,7 +9,7 @@ import pytest
 
 from sampan.errors import Unsupported
 from sampan.kernel import syscalls
-from sampan.runtime import holder
+from sampan.runtime import holder, subordinate
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns]
@@ -119,18 +119,11 @@ def test_a_kernel_without_user_namespaces_is_one_error_with_the_command_that_men
     assert "sysctl -w user.max_user_namespaces" in told
 
 
-def test_what_is_missing_is_said_with_its_command(home: str) -> None:
-    """A user without a range in /etc/subuid is told so; nothing asks for sudo."""
-    told = _as_user(lambda: "\n".join(holder.missing()))
-    assert "single user id" in told
-    assert "sudo" not in told
-
-
 def test_ranges_are_found_by_name_and_by_number(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The first line for this user counts; nonsense lines are passed over."""
     path = tmp_path_factory.mktemp("etc") / "subuid"
     path.write_text("nobody:1:2\nbroken\n54321:x:9\n54321:100000:65536\n54321:7:8\nroot:5:6\n")
-    assert holder.subordinate(str(path), _UID) == (100000, 65536)
-    assert holder.subordinate(str(path), 0) == (5, 6)
-    assert holder.subordinate(str(path), 1) is None
-    assert holder.subordinate("/nonexistent", 0) is None
+    assert subordinate.find(str(path), _UID) == (100000, 65536)
+    assert subordinate.find(str(path), 0) == (5, 6)
+    assert subordinate.find(str(path), 1) is None
+    assert subordinate.find("/nonexistent", 0) is None

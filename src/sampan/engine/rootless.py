@@ -33,10 +33,15 @@ def enter(settings: "Settings", sink: "Sink" = ignore) -> None:
         return
     from sampan.runtime import holder
 
+    def attach(pid: int) -> tuple[int, str]:
+        from sampan.network import rootless as way_out  # only where the holder is new
+
+        return way_out.attach(pid, settings)
+
     if len(os.listdir("/proc/self/task")) > 1:
         raise Unsupported("a process with several threads cannot enter a normal user's namespaces")
-    found = holder.ensure(settings)
-    for text in holder.missing() if found.is_new else ():
+    found = holder.ensure(settings, attach=attach)
+    for text in found.warnings:
         sink(Event("warning", "rootless", text))
     found.join()
     _kept.append(found)

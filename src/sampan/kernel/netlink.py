@@ -22,7 +22,6 @@ NESTED = 0x8000
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _BUFFER_BYTES = 1 << 18
-_SOL_NETLINK, _EXT_ACK = 270, 11
 # linux/rtnetlink.h
 _NEWLINK, _DELLINK, _GETLINK, _SETLINK, _NEWADDR, _GETADDR, _NEWROUTE, _GETROUTE = 16, 17, 18, 19, 20, 22, 24, 26
 _SCOPE_UNIVERSE, _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 0, 254, 4, 1
@@ -210,20 +209,38 @@ def routes(socket: Socket) -> list[tuple[bytes, int]]:
     return found
 
 
-def socket_in(netns_fd: int) -> Socket:
-    """Return a socket of another network namespace; the calling process comes back to its own.
+class Inside:
+    """Be in another network namespace for the length of a `with`; the thread comes back to its own.
 
-    Single-threaded callers only. Needs CAP_SYS_ADMIN over both namespaces.
+    Needs CAP_SYS_ADMIN over both namespaces. NOTE(kernel): /proc/sys/net is the thread's network namespace, whatever
+    mount namespace its /proc belongs to.
     """
-    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(netns_fd, syscalls.CLONE_NEWNET)
+
+    __slots__ = ("_netns_fd", "_own")
+
+    def __init__(self, netns_fd: int) -> None:
+        self._netns_fd = netns_fd
+        self._own = -1
+
+    def __enter__(self) -> None:
+        self._own = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return Socket()
+            syscalls.setns(self._netns_fd, syscalls.CLONE_NEWNET)
+        except OSError:
+            os.close(self._own)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            syscalls.setns(self._own, syscalls.CLONE_NEWNET)
         finally:
-            syscalls.setns(own, syscalls.CLONE_NEWNET)
-    finally:
-        os.close(own)
+            os.close(self._own)
+
+
+def socket_in(netns_fd: int) -> Socket:
+    """Return a socket of another network namespace, where it stays whoever uses it."""
+    with Inside(netns_fd):
+        return Socket()
 
 
 def link_index(socket: Socket, name: str) -> int:

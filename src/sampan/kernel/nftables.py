@@ -1,6 +1,8 @@
 """nftables over netlink: tables, chains, rules, maps and their elements, as messages of one transaction. Hot path.
 
 A `Batch` collects messages; `commit` sends them between BATCH_BEGIN and BATCH_END, and the kernel takes all or none.
+Who looks before he changes asks for the `generation` first and commits against it: where somebody else has changed the
+ruleset meanwhile the kernel refuses with ERESTART, and he looks again.
 Expressions are encoded as the nft program does it. Registers: 1 to 4 have 16 bytes each; 8 to 23 are their 4-byte
 parts, so register 8 is the first word of register 1. linux/netfilter/nf_tables.h.
 """
@@ -20,6 +22,7 @@ _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _SUBSYSTEM = 10 << 8
 (_NEWTABLE, _GETTABLE, _DELTABLE, _NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE, _NEWSET) = range(10)
 _NEWSETELEM, _GETSETELEM, _DELSETELEM = 12, 13, 14
+_GETGEN = 16
 # Hooks of linux/netfilter.h, verdicts, chain priorities of linux/netfilter_ipv4.h.
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 DROP, ACCEPT = 0, 1
@@ -38,9 +41,14 @@ class Batch:
     def __init__(self) -> None:
         self._messages: list[tuple[int, int, bytes]] = []
 
-    def table(self, name: str) -> None:
-        """Add a table; no error where it is there."""
-        self._add(_NEWTABLE, netlink.CREATE, text(1, name))
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to commit."""
+        return not self._messages
+
+    def table(self, name: str, comment: str) -> None:
+        """Add a table with a comment; where it is there it stays as it is."""
+        self._add(_NEWTABLE, netlink.CREATE, text(1, name) + attribute(6, _comment(comment)))
 
     def delete_table(self, name: str) -> None:
         """Delete a table with all in it."""
@@ -54,9 +62,8 @@ class Batch:
     def rule(self, table: str, chain: str, expressions: "Iterable[bytes]", *, prepend: bool = False) -> None:
         """Add a rule at the chain's end, or its beginning; rules of ours carry the comment `sampan`."""
         flags = netlink.CREATE | (0 if prepend else netlink.APPEND)
-        # User data: type 0 (comment), length, NUL-terminated text, as nft and iptables-nft read it.
-        comment = struct.pack("BB", 0, len(COMMENT)) + COMMENT
-        body = text(1, table) + text(2, chain) + nest(4, *(nest(1, e) for e in expressions)) + attribute(7, comment)
+        body = text(1, table) + text(2, chain) + nest(4, *(nest(1, e) for e in expressions))
+        body += attribute(7, _comment(COMMENT))
         self._add(_NEWRULE, flags, body)
 
     def delete_rule(self, table: str, chain: str, handle: int) -> None:
@@ -71,17 +78,20 @@ class Batch:
         self._add(_NEWSET, netlink.CREATE, body + attribute(10, struct.pack(">I", number)))
 
     def add_element(self, table: str, name: str, key: bytes, data: bytes) -> None:
-        """Add an element to a map; EEXIST where the key has another value."""
+        """Add an element to a map; no error where it is there, EBUSY where the key has another value."""
         element = nest(1, nest(1, attribute(1, key)), nest(2, attribute(1, data)))
-        self._add(_NEWSETELEM, netlink.CREATE | netlink.EXCL, text(1, table) + text(2, name) + nest(3, element))
+        self._add(_NEWSETELEM, netlink.CREATE, text(1, table) + text(2, name) + nest(3, element))
 
     def delete_element(self, table: str, name: str, key: bytes) -> None:
         """Delete an element; ENOENT where it is not there."""
         self._add(_DELSETELEM, 0, text(1, table) + text(2, name) + nest(3, nest(1, nest(1, attribute(1, key)))))
 
-    def commit(self, socket: netlink.Socket) -> None:
-        """Have the kernel take all messages or none; raises OSError for the first that it refused."""
-        begin = (_BATCH_BEGIN, 0, _MESSAGE.pack(0, 0, 10))
+    def commit(self, socket: netlink.Socket, generation: int = 0) -> None:
+        """Have the kernel take all messages or none; raises OSError for the first that it refused.
+
+        With a `generation` it refuses all with ERESTART where that is past.
+        """
+        begin = (_BATCH_BEGIN, 0, _MESSAGE.pack(0, 0, 10) + (_u32(1, generation) if generation else b""))
         end = (_BATCH_END, 0, _MESSAGE.pack(0, 0, 10))
         # The last message alone asks for an answer: a failed one answers in any case.
         *first, (kind, flags, payload) = self._messages
@@ -91,7 +101,25 @@ class Batch:
         self._messages.append((_SUBSYSTEM | kind, flags, _MESSAGE.pack(IPV4, 0, 0) + body))
 
 
-COMMENT = b"sampan\0"
+COMMENT = "sampan"
+
+
+def generation(socket: netlink.Socket) -> int:
+    """Return the number of the ruleset as it is now; each change has another."""
+    (answer,) = socket.request(_SUBSYSTEM | _GETGEN, 0, _MESSAGE.pack(0, 0, 0))
+    return int.from_bytes(netlink.parse(answer[4:])[1], "big")
+
+
+def table_comment(socket: netlink.Socket, table: str) -> str | None:
+    """Return a table's comment, `""` where it has none, None where there is no such table."""
+    try:
+        (answer,) = socket.request(_SUBSYSTEM | _GETTABLE, 0, _MESSAGE.pack(IPV4, 0, 0) + text(1, table))
+    except OSError as error:
+        if error.errno in _RETURN_ERRNOS:
+            return None
+        raise
+    data = netlink.parse(answer[4:]).get(6, b"")
+    return data[2:].rstrip(b"\0").decode("utf-8", "replace")
 
 
 def has_chain(socket: netlink.Socket, table: str, chain: str) -> bool:
@@ -128,7 +156,7 @@ def our_rules(socket: netlink.Socket, table: str, chain: str) -> list[tuple[int,
     body = _MESSAGE.pack(IPV4, 0, 0) + text(1, table) + text(2, chain)
     for payload in socket.request(_SUBSYSTEM | _GETRULE, netlink.DUMP, body):
         parts = netlink.parse(payload[4:])
-        if COMMENT in parts.get(7, b"") and 3 in parts:
+        if parts.get(7) == _comment(COMMENT) and 3 in parts:
             found.append((int.from_bytes(parts[3], "big"), parts.get(4, b"")))
     return found
 
@@ -211,6 +239,12 @@ def verdict(code: int) -> bytes:
 def interface(name: str) -> bytes:
     """Encode an interface name for a comparison with META_IIFNAME or META_OIFNAME."""
     return name.encode().ljust(16, b"\0")
+
+
+def _comment(value: str) -> bytes:
+    """User data: type 0 (comment), length, NUL-terminated text, as nft and iptables-nft read it."""
+    data = value.encode() + b"\0"
+    return struct.pack("BB", 0, len(data)) + data
 
 
 def _expression(name: str, *parts: bytes) -> bytes:

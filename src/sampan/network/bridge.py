@@ -2,6 +2,10 @@
 
 All is netlink; a warm attach is about a millisecond. Everything is idempotent, and names and addresses come from
 records, so any process can put right or take away what another has made.
+
+What `ensure` changes beyond the bridge itself: `net.ipv4.ip_forward` becomes 1 where it was 0, for the whole machine,
+as docker has it too. Nobody else's packets come into the bridge for it (`firewall`, chain forward), but a machine with
+several networks then routes between them, unless its firewall says otherwise.
 """
 
 import errno
@@ -16,18 +20,21 @@ if TYPE_CHECKING:
     from sampan.network.endpoint import Endpoint
     from sampan.network.ipam import Network
 
-_SETTINGS = "/proc/sys/net/ipv4"
+_SETTINGS = "/proc/sys/net"
 
 
 def ensure(network: "Network") -> None:
-    """Have the network's bridge stand, with its address, up, and the kernel forward for it."""
+    """Have the network's bridge stand, with its address, up, and the kernel forward for it. Idempotent.
+
+    Several processes may do it at once. Raises Unsupported for a kernel that has no bridges or may not forward.
+    """
     with netlink.Socket() as socket:
         index = netlink.index_of(network.interface)
         if index is None:
             index = _make(socket, network)
-        _sysctl("ip_forward")
+        _switch_on("ipv4/ip_forward")
         # So that what is sent to 127.0.0.1 here may reach a container; `firewall` keeps 127/8 from coming back.
-        _sysctl(f"conf/{network.interface}/route_localnet")
+        _switch_on(f"ipv4/conf/{network.interface}/route_localnet")
 
 
 def attach(netns_fd: int, endpoint: "Endpoint") -> None:
@@ -45,6 +52,8 @@ def attach(netns_fd: int, endpoint: "Endpoint") -> None:
             raise
         up_loopback(inside)
         eth0 = netlink.link_index(inside, "eth0")
+        with netlink.Inside(netns_fd):
+            _without_ipv6("eth0")
         netlink.add_address(inside, eth0, pack(endpoint.address), endpoint.prefix)
         netlink.set_up(inside, eth0)
         port = netlink.link_index(here, endpoint.interface)
@@ -99,6 +108,7 @@ def _make(socket: netlink.Socket, network: "Network") -> int:
     index = netlink.index_of(network.interface)
     if index is None:
         raise SampanError(f"the bridge `{network.interface}` went as it was made")
+    _without_ipv6(network.interface)
     try:
         netlink.add_address(socket, index, pack(network.gateway), network.prefix)
     except FileExistsError:
@@ -127,17 +137,37 @@ def _delete(socket: netlink.Socket, index: int) -> None:
             raise
 
 
-def _sysctl(name: str) -> None:
-    """Set a switch of net.ipv4 to 1 where it is not."""
+def _without_ipv6(interface: str) -> None:
+    """Keep IPv6 off an interface: there is none on our networks.
+
+    SECURITY: else any container could be a router for the machine and for its neighbours, by one advertisement
+    (CVE-2020-13401).
+    """
+    try:
+        _write(f"{_SETTINGS}/ipv6/conf/{interface}/disable_ipv6", "1")
+    except FileNotFoundError:
+        pass  # a kernel without IPv6
+
+
+def _switch_on(name: str) -> None:
+    """Set a switch of net to 1 where it is 0."""
     path = f"{_SETTINGS}/{name}"
     with open(path, encoding="utf-8") as file:
         if file.read().strip() != "0":
             return
     try:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("1")
+        _write(path, "1")
     except OSError as error:
+        dotted = "net." + name.replace("/", ".")
         raise Unsupported(
-            f"the kernel's setting `net.ipv4.{name.replace('/', '.')}` is 0 and cannot be changed",
-            hints=(f"`sysctl -w net.ipv4.{name.replace('/', '.')}=1`", "run with `--network host`"),
+            f"the kernel's setting `{dotted}` is 0 and cannot be changed",
+            hints=(f"`sysctl -w {dotted}=1`", "run with `--network host`"),
         ) from error
+
+
+def _write(path: str, value: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)

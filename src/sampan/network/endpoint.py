@@ -11,14 +11,26 @@ PROTOCOLS = ("tcp", "udp")
 
 
 class PortMapping:
-    """A published port: `host_ip`:`host_port` of the host is `container_port` of the container, for one protocol."""
+    """A published port: `host_ip`:`host_port` of the host is `container_port` of the container, for one protocol.
 
-    __slots__ = ("container_port", "host_ip", "host_port", "protocol")
+    What was asked for may leave the choice: a `host_port` of 0 is any that is free, one before `host_last` the first
+    that is free up to there. `ports.hold` makes the choice.
+    """
 
-    def __init__(self, container_port: int, *, host_port: int = 0, host_ip: str = ANY, protocol: str = "tcp") -> None:
-        """A `host_port` of 0 asks for any that is free."""
+    __slots__ = ("container_port", "host_ip", "host_last", "host_port", "protocol")
+
+    def __init__(
+        self,
+        container_port: int,
+        *,
+        host_port: int = 0,
+        host_last: int | None = None,
+        host_ip: str = ANY,
+        protocol: str = "tcp",
+    ) -> None:
         self.container_port = container_port
         self.host_port = host_port
+        self.host_last = host_port if host_last is None else host_last
         self.host_ip = host_ip
         self.protocol = protocol
 
@@ -27,7 +39,8 @@ class PortMapping:
         return PortMapping(self.container_port, host_port=host_port, host_ip=self.host_ip, protocol=self.protocol)
 
     def __str__(self) -> str:
-        return f"{self.host_ip}:{self.host_port}->{self.container_port}/{self.protocol}"
+        host = f"{self.host_port}" if self.host_port == self.host_last else f"{self.host_port}-{self.host_last}"
+        return f"{self.host_ip}:{host}->{self.container_port}/{self.protocol}"
 
     def document(self) -> "Document":
         """For a record."""
@@ -35,6 +48,7 @@ class PortMapping:
             "container_port": self.container_port,
             "host_ip": self.host_ip,
             "host_port": self.host_port,
+            "host_last": self.host_last,
             "protocol": self.protocol,
         }
 
@@ -44,6 +58,7 @@ class PortMapping:
         return cls(
             document["container_port"],
             host_port=document["host_port"],
+            host_last=document.get("host_last"),
             host_ip=document["host_ip"],
             protocol=document["protocol"],
         )

@@ -166,7 +166,8 @@ class Forwarder:
     def run(self) -> None:
         """Forward for ever."""
         while True:
-            for fd, events in self._epoll.poll(_PAUSE_SECONDS if self._is_paused else _SESSION_SECONDS / 4):
+            told = self._epoll.poll(_PAUSE_SECONDS if self._is_paused else _SESSION_SECONDS / 4)
+            for fd, events in told:
                 if fd in self._streams:
                     self._move(self._streams[fd], events)
                 elif fd in self._sessions:
@@ -176,10 +177,12 @@ class Forwarder:
                     self._accept(socket, port) if is_stream else self._receive(socket, port)
             if self._sessions:
                 self._forget_silent(time.monotonic())
+            has_waited = not told
             for socket in self._gone:
                 socket.close()
+                has_waited = True
             self._gone.clear()
-            if self._is_paused and len(self._streams) < 2 * _MOST_CONNECTIONS:
+            if self._is_paused and has_waited and len(self._streams) < 2 * _MOST_CONNECTIONS:
                 self._pause(is_paused=False)
 
     def _pause(self, *, is_paused: bool) -> None:
@@ -197,22 +200,23 @@ class Forwarder:
                 self._pause(is_paused=True)
                 return
             try:
-                fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.socket.accept calls
-            except (BlockingIOError, ConnectionAbortedError):
-                return
-            except OSError:  # EMFILE and its kin: the same event would come back at once
-                self._pause(is_paused=True)
-                return
-            client = _socket.socket(fileno=fd)
-            try:
+                # This one first: without a descriptor for it the client had better wait in the queue.
                 server = _socket.socket(
                     _socket.AF_INET, _socket.SOCK_STREAM | _socket.SOCK_NONBLOCK | _socket.SOCK_CLOEXEC
                 )
-            except OSError:
-                client.close()
+            except OSError:  # EMFILE and its kin: the same event would come back at once
                 self._pause(is_paused=True)
                 return
-            self._connect(client, server, port)
+            try:
+                fd, _ = listener._accept()  # type: ignore[attr-defined]  # what socket.socket.accept calls
+            except (BlockingIOError, ConnectionAbortedError):
+                server.close()
+                return
+            except OSError:
+                server.close()
+                self._pause(is_paused=True)
+                return
+            self._connect(_socket.socket(fileno=fd), server, port)
 
     def _connect(self, client: _socket.socket, server: _socket.socket, port: int) -> None:
         client.setblocking(False)
@@ -238,7 +242,7 @@ class Forwarder:
             stream.is_connecting = False
         if events & select.EPOLLOUT:
             self._write(stream)
-        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and stream.socket.fileno() in self._streams:
             if stream.is_ended:
                 # Not what was asked for, which is nothing: an end that cannot be written to either.
                 self._fail(stream)
@@ -286,12 +290,15 @@ class Forwarder:
             self._fail(stream)
 
     def _send(self, stream: _Stream, data: "memoryview | bytearray") -> int:
-        """Send what can be sent now and return how much that was."""
+        """Send what can be sent now and return how much that was; for a stream that broke all is gone."""
+        if stream.is_broken:
+            return len(data)
         try:
             return stream.socket.send(data)
         except BlockingIOError:
             return 0
         except OSError:
+            stream.is_broken = True
             # What it said before it broke is there still: a server that refuses a request it has not read.
             if not stream.is_ended:
                 self._read(stream)

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 DEFAULT = "bridge"
 INTERFACE = "sampan0"
 _SYSTEM_ROOT = "/var/lib/sampan"
-# Tried in order: first what docker does not take by itself.
-_CANDIDATES = (*(f"10.{second}.0.0" for second in range(217, 256)), *(f"172.{second}.0.0" for second in range(16, 32)))
+# Tried in order: what docker does not take by itself, then what it does.
+_CANDIDATES = tuple(f"10.{second}.0.0" for second in range(217, 256))
+_LAST_CANDIDATES = tuple(f"172.{second}.0.0" for second in range(16, 32))
 _PREFIX = 16
 _FIRST_HOST = 2  # .0.0 is the network, .0.1 the bridge
 
@@ -63,7 +64,7 @@ def default_network(database: "Database") -> Network:
         return Network.parse(document.parse(str(row[0])))
     with netlink.Socket() as socket:
         interface = interface_of(database.root)
-        network = Network(DEFAULT, interface, _free_subnet(netlink.routes(socket)), _PREFIX)
+        network = Network(DEFAULT, interface, _free_subnet(interface, netlink.routes(socket)), _PREFIX)
     database.execute(
         "INSERT INTO networks (name, record) VALUES (?, ?)", (DEFAULT, document.render(network.document()))
     )
@@ -96,9 +97,13 @@ def release(database: "Database", container_id: str) -> None:
     database.execute("DELETE FROM addresses WHERE container_id = ?", (container_id,))
 
 
-def _free_subnet(routes: "list[tuple[bytes, int]]") -> str:
-    """Return the first candidate that no route of this machine overlaps."""
-    for candidate in _CANDIDATES:
+def _free_subnet(interface: str, routes: "list[tuple[bytes, int]]") -> str:
+    """Return the first candidate that no route of this machine overlaps.
+
+    Every bridge but the system's begins somewhere else: two whose routes do not stand yet would choose the same.
+    """
+    first = 0 if interface == INTERFACE else zlib.crc32(interface.encode()) % len(_CANDIDATES)
+    for candidate in (*_CANDIDATES[first:], *_CANDIDATES[:first], *_LAST_CANDIDATES):
         if not any(_overlaps(pack(candidate), _PREFIX, network, prefix) for network, prefix in routes):
             return candidate
     raise Exhausted("every private network of ours is in use by this machine's routes")

@@ -62,8 +62,8 @@ def _insist(action: "Callable[[], None]", tries: int = 100) -> None:
         try:
             return action()
         except OSError as error:
-            # ENODEV: the group went between the open and the write.
-            if error.errno not in (errno.ENOENT, errno.ENODEV) or attempt == tries - 1:
+            # ENODEV: the group went between the open and the write; EEXIST: between makedirs' two looks.
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EEXIST) or attempt == tries - 1:
                 raise
     return None
 

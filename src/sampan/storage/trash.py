@@ -73,7 +73,11 @@ def _remove(parent: int | None, name: "Name", top: int | None, depth: int) -> No
         return
     except (IsADirectoryError, PermissionError):
         # unlink(2) says EISDIR for a directory; EPERM may be that or a file that is immutable or another's.
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+        try:
+            is_directory = stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode)
+        except FileNotFoundError:
+            return  # another process empties the trash as well
+        if not is_directory:
             raise
     else:
         return
