@@ -1,6 +1,9 @@
 """A normal user's holder: started once, found again, gone after its last user, and honest about what is missing."""
 
 import os
+import pwd
+import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,15 +32,21 @@ def _settings(home: str) -> Settings:
     return Settings({"HOME": home, "XDG_RUNTIME_DIR": home, "PATH": "/usr/bin:/bin"}, _UID)
 
 
-def _as_user(action: Callable[[], str]) -> str:
-    """Do something as that user in a process of its own; return what it returned, or the error's name and hints."""
+def _as_user(
+    action: Callable[[], str], *, uid: int = _UID, gid: int = _UID, files: dict[str, str] | None = None
+) -> str:
+    """Do something as that user in a process of its own; return what it returned, or the error's name and hints.
+
+    `files`: files of the machine's that are others there, in a mount namespace of its own.
+    """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
+            _cover(files or {})
             os.setgroups([])
-            os.setgid(_UID)
-            os.setuid(_UID)
+            os.setgid(gid)
+            os.setuid(uid)
             # What execve would do for a user who logs in: let him look at his own processes.
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
             text = action()
@@ -50,6 +59,14 @@ def _as_user(action: Callable[[], str]) -> str:
         text = file.read()
     os.waitpid(pid, 0)
     return text
+
+
+def _cover(files: dict[str, str]) -> None:
+    if files:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+    for path, other in files.items():
+        syscalls.mount(other, path, "", syscalls.MS_BIND)
 
 
 def test_two_commands_share_one_holder_and_it_ends_after_the_last(home: str) -> None:
@@ -71,6 +88,123 @@ def test_two_commands_share_one_holder_and_it_ends_after_the_last(home: str) -> 
         time.sleep(0.02)
     assert not os.path.exists(f"/proc/{pid}")
     assert os.listdir(f"{home}/sampan") == ["holder.lock"]
+
+
+def test_who_has_found_it_keeps_it(home: str) -> None:
+    """Commands that come just as it wants to end get one that lives: it ends under the lock they look under."""
+
+    def many() -> str:
+        for _ in range(20):
+            found = holder.ensure(_settings(home), idle_seconds=0.01)
+            time.sleep(0.01)
+            found.close()
+            time.sleep(0.009)
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    holder.ensure(_settings(home), idle_seconds=0.01).join()
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+                return "it had ended"
+        return "well"
+
+    assert _as_user(many) == "well"
+
+
+def test_a_machine_that_shuts_down_does_not_wait_for_it(home: str) -> None:
+    """After SIGTERM it goes with its last user, not ten seconds later; and not before."""
+
+    def terminate() -> str:
+        found = holder.ensure(_settings(home))
+        os.kill(found.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        was_alive = _is_alive(found.pid)
+        found.connection.close()
+        deadline = time.monotonic() + 3
+        while _is_alive(found.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return f"{was_alive} {_is_alive(found.pid)}"
+
+    assert _as_user(terminate) == "True False"
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process has not ended; who reaps it may take his time."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] not in b"ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_its_helper_is_started_once_and_ends_with_it(home: str) -> None:
+    """What gives it a network is told its pid, is not asked again, and gets SIGTERM as it ends; warnings come once."""
+
+    def help_it() -> str:
+        def attach(pid: int) -> tuple[int, str]:
+            helper = os.fork()
+            if helper == 0:
+                os.setsid()
+                time.sleep(30)
+                os._exit(0)
+            with open(f"{home}/helper", "w", encoding="utf-8") as file:
+                file.write(f"{helper} {pid}")
+            return helper, "something is missing"
+
+        first = holder.ensure(_settings(home), attach=attach, idle_seconds=0.1)
+        second = holder.ensure(_settings(home), attach=attach)
+        with open(f"{home}/helper", encoding="utf-8") as file:
+            helper, pid = map(int, file.read().split())
+        was_alive = _is_alive(helper)
+        for each in (first, second):
+            each.close()
+        deadline = time.monotonic() + 3
+        while _is_alive(helper) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return f"{pid == first.pid} {first.warnings[-1]} {second.warnings} {was_alive} {_is_alive(helper)}"
+
+    assert _as_user(help_it) == "True something is missing () True False"
+
+
+def test_what_is_missing_is_said_with_its_command(home: str) -> None:
+    """A user without a range in /etc/subuid is told so, with what mends it; nothing asks for sudo."""
+    told = _as_user(lambda: "\n".join(holder.ensure(_settings(home), idle_seconds=0.1).warnings))
+    assert "single user id" in told
+    assert "apt install uidmap" in told or "usermod --add-subuids" in told
+    assert "sudo" not in told
+
+
+def test_with_a_range_all_its_ids_are_mapped(place: str) -> None:
+    """The user's id and his whole range, by newuidmap; without a range for groups a single id, and the reason."""
+    if shutil.which("newuidmap") is None:
+        pytest.skip("newuidmap is not installed")
+    who = pwd.getpwnam("games")  # somebody whom Debian has: newuidmap wants a name
+    os.chown(place, who.pw_uid, who.pw_gid)
+    settings = Settings({"HOME": place, "XDG_RUNTIME_DIR": place, "PATH": "/usr/bin:/bin"}, who.pw_uid)
+
+    def ids() -> str:
+        found = holder.ensure(settings, idle_seconds=0.05)
+        found.join()
+        return f"{holder.id_count()} {found.warnings}"
+
+    for path, text in (("uid", "games:1600000:65536\n"), ("gid", f"{who.pw_uid}:1700000:65536\n"), ("none", "")):
+        with open(f"{place}/{path}", "w", encoding="utf-8") as file:
+            file.write(text)
+    files = {"/etc/subuid": f"{place}/uid", "/etc/subgid": f"{place}/gid"}
+    assert _as_user(ids, uid=who.pw_uid, gid=who.pw_gid, files=files) == "65537 ()"
+    _wait_for_end(place)
+    told = _as_user(ids, uid=who.pw_uid, gid=who.pw_gid, files=files | {"/etc/subgid": f"{place}/none"})
+    assert told.startswith("1 ")
+    assert "/etc/subgid has no range for `games`" in told
+    _wait_for_end(place)
+
+
+def _wait_for_end(home: str) -> None:
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"{home}/sampan/holder.json") and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_who_joins_is_root_of_his_own_ids(home: str) -> None:

@@ -105,7 +105,7 @@ if [ -e /share/.expected ]; then
 fi
 check rmi "$sampan rmi hello busybox"
 # A holder ends by itself; nothing of a normal user's may stay.
-[ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -f sampan"
+[ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -a -f \"sampan (run|exec|build)|pasta\""
 check no-trace "sleep 3; diff <(echo '$before') <(traces)"
 
 echo "$failures checks failed, $((SECONDS - started)) s"

@@ -2,8 +2,8 @@
 
 Theory. The bridge and its addresses in there are made by the same code as root's; what is missing is a link to the
 machine's own network, which only root could make. pasta is that link, in user space: it copies what the namespace sends
-to sockets of its own, as the user. Published ports do not go through it (`forward`). The holder ends it with itself; one
-whose holder was killed is ended by the next `attach`, which knows it by the file that it was told to write its pid to.
+to sockets of its own, as the user. Published ports do not go through it (`forward`). The holder ends it with itself;
+one whose holder was killed is ended by the next `attach`, which knows it by the file it was told to write its pid to.
 """
 
 import _signal
@@ -64,7 +64,7 @@ def _end_stale(pid_file: str) -> None:
 
 def _read_pid(pid_file: str) -> int:
     try:
-        with open(pid_file, encoding="ascii") as file:
+        with open(pid_file, "rb") as file:
             return int(file.read(32))
     except (OSError, ValueError):
         return 0

@@ -11,7 +11,8 @@ holder's, forks the holder, and stays in the machine's namespaces to do what can
 
 Where any of them ends half-way the others see an end of file: the holder ends before it has a record, and a helper that
 is left is ended by the next attach. Then the holder serves connections, which carry nothing, until none has been open
-for so long, or after SIGTERM until the last one is closed. INVARIANT: nothing is imported in its namespaces.
+for so long, or after SIGTERM until the last one is closed. INVARIANT: nothing is imported in its namespaces,
+no codec either.
 """
 
 import _signal
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from sampan.runtime.holder import Attach
     from sampan.settings.configuration import Settings
 
-_NAME = "sampan-holder"
+_NAME = b"sampan-holder"
 
 
 def make(channel: _socket.socket, settings: "Settings", idle_seconds: float, attach: "Attach | None") -> "NoReturn":
@@ -72,10 +73,10 @@ def _help(ours: _socket.socket, settings: "Settings", attach: "Attach | None") -
 
 def _answer(ours: _socket.socket) -> int:
     """Return the number in the holder's next word; raise the errno in it."""
-    word, _, number = ours.recv(64).decode("ascii", "replace").partition(" ")
-    if word == "ok":
+    word, _, number = ours.recv(64).partition(b" ")
+    if word == b"ok":
         return int(number)
-    code = int(number) if word == "no" else errno.ESRCH
+    code = int(number) if word == b"no" else errno.ESRCH
     raise OSError(code, os.strerror(code))
 
 
@@ -115,7 +116,7 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
     try:
         for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGPIPE):
             _signal.signal(number, _signal.SIG_IGN)
-        with open("/proc/self/comm", "w", encoding="ascii") as file:
+        with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
         lock = os.open(holder.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -128,8 +129,11 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
         channel.sendall(b"ok 0")
         channel.close()
         _wait_for_the_last(listener, lock, idle_seconds)
+        for name in ("holder.json", "holder.sock", "pasta.pid"):
+            _remove(f"{settings.run}/{name}")
         if helper is not None:
             syscalls.pidfd_send_signal(helper, _signal.SIGTERM)
+        os._exit(0)
     finally:
         os._exit(1)
 
