@@ -12,7 +12,7 @@ import pytest
 
 from sampan.errors import Unsupported
 from sampan.kernel import syscalls
-from sampan.runtime import holder, subordinate
+from sampan.runtime import holder, holder_record, subordinate
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns]
@@ -79,7 +79,7 @@ def test_two_commands_share_one_holder_and_it_ends_after_the_last(home: str) -> 
         assert first.pid == second.pid
         first.close()
         time.sleep(0.6)  # one is connected still
-        assert holder.start_time(second.pid)
+        assert holder_record.start_time(second.pid)
         return str(second.pid)
 
     pid = int(_as_user(twice))
@@ -227,7 +227,7 @@ def test_a_killed_holder_is_replaced(home: str) -> None:
     def kill() -> str:
         first = holder.ensure(_settings(home), idle_seconds=0.1)
         os.kill(first.pid, 9)
-        while os.path.exists(f"/proc/{first.pid}") and holder.start_time(first.pid):
+        while os.path.exists(f"/proc/{first.pid}") and holder_record.start_time(first.pid):
             time.sleep(0.01)
         second = holder.ensure(_settings(home), idle_seconds=0.1)
         return f"{second.is_new} {second.pid != first.pid}"

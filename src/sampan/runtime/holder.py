@@ -22,24 +22,19 @@ import errno
 import fcntl
 import os
 
-from sampan.document import Malformed, parse, render
+from sampan.document import Malformed, parse
 from sampan.errors import SampanError, Unsupported
 from sampan.kernel import syscalls
+from sampan.runtime import holder_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from sampan.document import Document
+    from sampan.runtime.holder_record import Attach
     from sampan.settings.configuration import Settings
 
-    # Given the holder's process id, gives its network a way out: the helper's process id or 0, and what is missing.
-    Attach = Callable[[int], tuple[int, str]]
-
-VERSION = 1
 IDLE_SECONDS = 10.0
 _NAMESPACES = syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS
-_RECORD_BYTES = 1 << 16
+_ANSWER_BYTES = 1 << 16
 _START_SECONDS = 60
 # Switches of the kernel that forbid a user namespace, the value that does, and the command that mends it.
 _SWITCHES = (
@@ -95,7 +90,7 @@ def ensure(settings: "Settings", *, attach: "Attach | None" = None, idle_seconds
     `attach` is called where it is started, in a process of the machine's own namespaces.
     """
     os.makedirs(settings.run, 0o700, exist_ok=True)
-    lock = os.open(lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(holder_record.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = find(settings)
@@ -113,17 +108,17 @@ def ensure(settings: "Settings", *, attach: "Attach | None" = None, idle_seconds
 
 def find(settings: "Settings") -> Holder | None:
     """Return this user's holder if one lives; its socket is connected first, so that it stays."""
-    record = _read_record(settings)
+    record = holder_record.read_record(settings)
     if record is None:
         return None
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        in_directory(settings.run, lambda: connection.connect("holder.sock"))
+        holder_record.in_directory(settings.run, lambda: connection.connect("holder.sock"))
         pidfd = syscalls.pidfd_open(record["pid"])
     except OSError:
         connection.close()
         return None
-    if start_time(record["pid"]) != record["start_time"]:
+    if holder_record.start_time(record["pid"]) != record["start_time"]:
         connection.close()
         os.close(pidfd)
         return None
@@ -141,40 +136,6 @@ def id_count() -> int:
         return sum(int(line.split()[2]) for line in file)
 
 
-def start_time(pid: int) -> int:
-    """Return when a process started, in clock ticks after boot; 0 where it is gone. proc_pid_stat(5)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return 0
-
-
-def lock_path(settings: "Settings") -> str:
-    """Return the path of the lock under which a holder is looked for, started and ended."""
-    return f"{settings.run}/holder.lock"
-
-
-def write_record(settings: "Settings") -> None:
-    """Say that the calling process is the holder; visible to others at once, whole."""
-    record = {"version": VERSION, "pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": _boot_id()}
-    path = f"{settings.run}/holder.json"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(render(record))
-    os.rename(f"{path}.new", path)
-
-
-def in_directory(directory: str, action: "Callable[[], None]") -> None:
-    """Do something with a relative name there: a unix socket's address has 108 bytes, a path may have more."""
-    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.chdir(directory)
-        action()
-    finally:
-        os.fchdir(before)
-        os.close(before)
-
-
 def _start(settings: "Settings", idle_seconds: float, attach: "Attach | None") -> tuple[str, ...]:
     """Fork what makes the holder; return its warnings once the holder listens, or raise what it says went wrong."""
     from sampan.runtime import holder_process
@@ -186,7 +147,7 @@ def _start(settings: "Settings", idle_seconds: float, attach: "Attach | None") -
     theirs.close()
     ours.settimeout(_START_SECONDS)
     try:
-        told = parse(ours.recv(_RECORD_BYTES).decode("utf-8", "replace"))
+        told = parse(ours.recv(_ANSWER_BYTES).decode("utf-8", "replace"))
     except (OSError, Malformed) as error:
         os.kill(child, _signal.SIGKILL)
         raise SampanError("the holder of this user's namespaces does not answer", hints=("try again",)) from error
@@ -218,17 +179,3 @@ def _mending() -> tuple[str, ...]:
         except OSError:
             continue
     return tuple(hints) or ("run as root", "a container may not be allowed to make namespaces of its own")
-
-
-def _read_record(settings: "Settings") -> "Document | None":
-    try:
-        with open(f"{settings.run}/holder.json", encoding="utf-8") as file:
-            record = parse(file.read(_RECORD_BYTES))
-    except (OSError, Malformed):
-        return None
-    return record if record.get("boot_id") == _boot_id() and record.get("version") == VERSION else None
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()

@@ -25,13 +25,13 @@ import select
 from sampan.document import render
 from sampan.errors import SampanError
 from sampan.kernel import netlink, syscalls
-from sampan.runtime import holder
+from sampan.runtime import holder_record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from sampan.runtime.holder import Attach
+    from sampan.runtime.holder_record import Attach
     from sampan.settings.configuration import Settings
 
 _NAME = b"sampan-holder"
@@ -118,14 +118,14 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
             _signal.signal(number, _signal.SIG_IGN)
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
-        lock = os.open(holder.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(holder_record.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             helper = _make_namespaces(channel)
             listener = _listen(settings)
         except OSError as error:
             channel.sendall(b"no %d" % (error.errno or errno.EPERM))
             os._exit(1)
-        holder.write_record(settings)
+        holder_record.write_record(settings)
         channel.sendall(b"ok 0")
         channel.close()
         _wait_for_the_last(listener, lock, idle_seconds)
@@ -162,7 +162,7 @@ def _make_namespaces(channel: _socket.socket) -> int | None:
 def _listen(settings: "Settings") -> _socket.socket:
     _remove(f"{settings.run}/holder.sock")
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC | _socket.SOCK_NONBLOCK)
-    holder.in_directory(settings.run, lambda: listener.bind("holder.sock"))
+    holder_record.in_directory(settings.run, lambda: listener.bind("holder.sock"))
     listener.listen(64)
     return listener
 

@@ -1,0 +1,67 @@
+"""What a holder and those who look for it agree on: its record, its lock and its socket in SAMPAN_RUN. Hot path."""
+
+import os
+
+from sampan.document import Malformed, parse, render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sampan.document import Document
+    from sampan.settings.configuration import Settings
+
+    # Given the holder's process id, gives its network a way out: the helper's process id or 0, and what is missing.
+    Attach = Callable[[int], tuple[int, str]]
+
+VERSION = 1
+_RECORD_BYTES = 1 << 16
+
+
+def start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks after boot; 0 where it is gone. proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return 0
+
+
+def lock_path(settings: "Settings") -> str:
+    """Return the path of the lock under which a holder is looked for, started and ended."""
+    return f"{settings.run}/holder.lock"
+
+
+def write_record(settings: "Settings") -> None:
+    """Say that the calling process is the holder; visible to others at once, whole."""
+    record = {"version": VERSION, "pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": _boot_id()}
+    path = f"{settings.run}/holder.json"
+    with open(f"{path}.new", "w", encoding="utf-8") as file:
+        file.write(render(record))
+    os.rename(f"{path}.new", path)
+
+
+def in_directory(directory: str, action: "Callable[[], None]") -> None:
+    """Do something with a relative name there: a unix socket's address has 108 bytes, a path may have more."""
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(directory)
+        action()
+    finally:
+        os.fchdir(before)
+        os.close(before)
+
+
+def read_record(settings: "Settings") -> "Document | None":
+    """Return what the holder of this boot wrote, or None; whether it lives is another question."""
+    try:
+        with open(f"{settings.run}/holder.json", encoding="utf-8") as file:
+            record = parse(file.read(_RECORD_BYTES))
+    except (OSError, Malformed):
+        return None
+    return record if record.get("boot_id") == _boot_id() and record.get("version") == VERSION else None
+
+
+def _boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
