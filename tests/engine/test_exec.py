@@ -92,11 +92,12 @@ def test_detached_it_goes_on_and_is_recorded(sampan: Command, store: Store, box:
 
 def test_it_ends_with_the_container(sampan: Command, box: str) -> None:
     """Killing the container ends a command in it, whose caller is told."""
-    program = ["sh", "-c", "echo up; sleep 1000"]
+    program = ["sh", "-c", "touch /up; sleep 1000"]
     results: list[int] = []
     thread = threading.Thread(target=lambda: results.append(sampan("exec", "box", *program).returncode))
     thread.start()
-    time.sleep(0.4)
+    while sampan("exec", "box", "ls", "/up").returncode != 0:
+        time.sleep(0.1)
     sampan("kill", "box", check=True)
     thread.join(10)
     assert results == [137]

@@ -32,6 +32,14 @@ def _run(sampan: Command, *words: str, name: str = "box") -> str:
     return sampan("run", "-d", "--network", "none", "--name", name, *words, check=True).stdout.strip()
 
 
+def _until(holds: Callable[[], bool]) -> None:
+    """Wait, for a while, until something holds."""
+    deadline = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_run_gives_output_and_status_and_leaves_nothing(sampan: Command, store: Store) -> None:
     """`run --rm`: stdout, stderr and the command's status arrive; directory, rows, cgroup and socket are gone."""
     done = sampan("run", "--rm", "--network", "none", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7")
@@ -80,14 +88,16 @@ def test_stop_start_and_remove(sampan: Command, store: Store) -> None:
         "busybox",
         "sh",
         "-c",
-        "trap 'exit 3' TERM; echo $((1 + $(cat /n || echo 0))) > /n; while :; do sleep 0.1; done",
+        "trap 'exit 3' TERM; echo $((1 + $(cat /n || echo 0))) > /n; echo up; while :; do sleep 0.1; done",
     )
     assert sampan("ps", "-q", "--no-trunc").stdout.strip() == id
+    _until(lambda: sampan("logs", "box").stdout == "up\n")
     sampan("stop", "box", check=True)
     assert store.state(id)["exit_code"] == 3
     assert sampan("ps", "-q").stdout == ""
     assert "Exited (3)" in sampan("ps", "-a").stdout
     sampan("start", "box", check=True)
+    _until(lambda: sampan("logs", "box").stdout == "up\nup\n")
     assert sampan("exec", "box", "cat", "/n", check=True).stdout == "2\n"
     assert sampan("rm", "box").returncode == 1
     sampan("rm", "-f", "box", check=True)

@@ -29,17 +29,17 @@ def root(tmp_path: object) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("", (0, 0, (), "/root")),
-        ("web", (33, 44, (99, 100), "/srv")),
-        ("33", (33, 44, (99, 100), "/srv")),
-        ("web:docker", (33, 99, (), "/srv")),
-        ("1234", (1234, 0, (), "/")),
-        ("1234:5678", (1234, 5678, (), "/")),
-        ("0:web", (0, 44, (), "/root")),
+        ("", (0, 0, (0,), "/root")),
+        ("web", (33, 44, (44, 99, 100), "/srv")),
+        ("33", (33, 44, (44, 99, 100), "/srv")),
+        ("web:docker", (33, 99, (99,), "/srv")),
+        ("1234", (1234, 0, (0,), "/")),
+        ("1234:5678", (1234, 5678, (5678,), "/")),
+        ("0:web", (0, 44, (44,), "/root")),
     ],
 )
 def test_users_are_docker_s(root: int, word: str, expected: tuple[int, int, tuple[int, ...], str]) -> None:
-    """Names and numbers, with groups and home, as moby/sys/user resolves them."""
+    """Names and numbers, with groups (the primary one first) and home, as docker resolves them."""
     who = user.resolve(root, word)
     assert (who.uid, who.gid, who.gids, who.home) == expected
 

@@ -3,7 +3,6 @@
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,18 +18,24 @@ _SUBNET = "10.99.0.0"
 
 
 @pytest.fixture
-def network() -> Iterator[ipam.Network]:
-    """A network of this test's own, gone after it."""
-    network = ipam.Network("test", f"smpt{os.getpid():x}", _SUBNET, 16)
+def machine() -> Iterator[None]:
+    """Be in a network namespace that plays the machine: what is made in it goes with it, and is in nobody's way."""
+    own = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    syscalls.unshare(syscalls.CLONE_NEWNET)
+    with netlink.Socket() as socket_:
+        netlink.set_up(socket_, 1)
+    yield
+    syscalls.setns(own, syscalls.CLONE_NEWNET)
+    os.close(own)
+
+
+@pytest.fixture
+def network(machine: None) -> ipam.Network:
+    """A network on this machine."""
+    network = ipam.Network("test", "smpt0", _SUBNET, 16)
     bridge.ensure(network)
     firewall.ensure(network)
-    yield network
-    deadline = time.monotonic() + 5
-    while bridge.ports(network.interface) and time.monotonic() < deadline:  # of namespaces that are dying still
-        time.sleep(0.01)
-    bridge.remove(network)
-    firewall.remove(network)
-    assert netlink.index_of(network.interface) is None
+    return network
 
 
 class Namespace:
@@ -111,13 +116,18 @@ def namespaces(network: ipam.Network) -> Iterator[tuple[Namespace, Namespace]]:
 
 def _endpoint(network: ipam.Network, host: int, ports: tuple[PortMapping, ...] = ()) -> Endpoint:
     return Endpoint(
-        f"{host:02d}{os.getpid():010x}",
+        f"{host:02d}container",
         bridge=network.interface,
         address=f"10.99.0.{host}",
         gateway=network.gateway,
         prefix=network.prefix,
         ports=ports,
     )
+
+
+def _beside(lan: ipam.Network) -> Endpoint:
+    """Return the neighbour's place on the other network."""
+    return Endpoint("99neighbour", bridge=lan.interface, address="10.98.0.9", gateway=lan.gateway, prefix=16)
 
 
 def test_published_ports_are_reached_from_everywhere_they_should_be(
@@ -188,11 +198,8 @@ def test_a_neighbour_does_not_reach_what_is_published_on_loopback(
     first, neighbour = namespaces
     local = _free_port()
     endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=local, host_ip="127.0.0.1"),))
-    beside = Endpoint(
-        f"99{os.getpid():010x}", bridge=lan.interface, address="10.98.0.9", gateway=lan.gateway, prefix=16
-    )
     bridge.attach(first.fd, endpoint)
-    bridge.attach(neighbour.fd, beside)
+    bridge.attach(neighbour.fd, _beside(lan))
     firewall.publish(endpoint)
     first.serve()
     assert _ask(("127.0.0.1", local)) == network.gateway
@@ -200,7 +207,6 @@ def test_a_neighbour_does_not_reach_what_is_published_on_loopback(
     assert _attack(neighbour, lan, local) == "TimeoutError"
     _break_guard(network)
     assert _attack(neighbour, lan, local) == "10.98.0.9"
-    bridge.detach(beside)
 
 
 def test_a_neighbour_does_not_reach_what_is_not_published(
@@ -210,27 +216,51 @@ def test_a_neighbour_does_not_reach_what_is_not_published(
     first, neighbour = namespaces
     port = _free_port()
     endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=port),))
-    beside = Endpoint(
-        f"99{os.getpid():010x}", bridge=lan.interface, address="10.98.0.9", gateway=lan.gateway, prefix=16
-    )
     bridge.attach(first.fd, endpoint)
-    bridge.attach(neighbour.fd, beside)
+    bridge.attach(neighbour.fd, _beside(lan))
     firewall.publish(endpoint)
     first.serve()
     assert neighbour.connect((lan.gateway, port)) == "10.98.0.9"
     assert neighbour.connect((endpoint.address, 5000)) == "TimeoutError"
-    bridge.detach(beside)
+    # By the address that its neighbours know, the machine itself and the container get there too.
+    assert _ask((lan.gateway, port)) == lan.gateway
+    assert first.connect((lan.gateway, port)) == network.gateway
 
 
 @pytest.fixture
-def lan(network: ipam.Network) -> Iterator[ipam.Network]:
+def lan(network: ipam.Network) -> ipam.Network:
     """Another network of this machine, with none of our rules: where its neighbours are."""
-    lan = ipam.Network("lan", f"smpl{os.getpid():x}", "10.98.0.0", 16)
+    lan = ipam.Network("lan", "smpl0", "10.98.0.0", 16)
     bridge.ensure(lan)
     with open(f"/proc/sys/net/ipv4/conf/{lan.interface}/route_localnet", "w", encoding="ascii") as file:
         file.write("0")
-    yield lan
-    bridge.remove(lan)
+    return lan
+
+
+def test_a_forward_chain_that_somebody_closed_is_passed(
+    network: ipam.Network, namespaces: tuple[Namespace, Namespace], lan: ipam.Network
+) -> None:
+    """Where docker or ufw drops what it does not know, our bridge's traffic gets by: two rules, put there once."""
+    first, neighbour = namespaces
+    port = _free_port()
+    endpoint = _endpoint(network, 2, (PortMapping(5000, host_port=port),))
+    bridge.attach(first.fd, endpoint)
+    bridge.attach(neighbour.fd, _beside(lan))
+    firewall.publish(endpoint)
+    first.serve()
+    with netlink.Socket(netlink.NETFILTER) as socket_:
+        batch = nftables.Batch()
+        batch.table("filter", "")
+        batch.base_chain("filter", "FORWARD", "filter", nftables.FORWARD, 0)
+        batch.rule("filter", "FORWARD", [nftables.verdict(nftables.DROP)])
+        batch.commit(socket_)
+        assert neighbour.connect((lan.gateway, port)) == "TimeoutError"
+        for _ in range(2):
+            firewall.ensure(network)
+        assert len(nftables.our_rules(socket_, "filter", "FORWARD")) == 3
+        assert neighbour.connect((lan.gateway, port)) == "10.98.0.9"
+        firewall.remove(network)
+        assert len(nftables.our_rules(socket_, "filter", "FORWARD")) == 1
 
 
 def test_no_container_is_a_router_for_ipv6(network: ipam.Network, namespaces: tuple[Namespace, Namespace]) -> None:

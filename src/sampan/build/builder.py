@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 # How inputs become bytes, by kind: part of keys, raised when the bytes for the same input change.
 APPLICATION_VERSION = 1
-WHEEL_VERSION = 1
-BYTECODE_VERSION = 1
+WHEEL_VERSION = 2
+BYTECODE_VERSION = 2
 LAYOUT_VERSION = 1
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -95,7 +95,9 @@ class _Pack:
 
     def _layer(self, fragments: "tuple[Result, ...]") -> "Result":
         site = f"{self._site.lstrip('/')}/x"
-        above = [entries.directory(path) for path in entries.parents([site, "usr/local/bin/x"])]
+        needed = {*entries.parents([site, "usr/local/bin/x"])}
+        needed.update(*(fragment.record["directories"] for fragment in fragments))
+        above = [entries.directory(path) for path in sorted(needed)]
         head = io.BytesIO()
         layer.fragment(above, head)
         head.seek(0)

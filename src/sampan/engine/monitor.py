@@ -149,10 +149,13 @@ class _Start:
         with Pipes(has_terminal=has_terminal, has_stdin=self._request["interactive"]) as self._pipes:
             make = self._create_foreign if self._request["runtime"] else self._create_own
             self._created = make(self._pipes.theirs())
-            self._reach(fault.MONITOR_CREATED)
-            self._connector.connect(self._created)
             self._reach(fault.MONITOR_NETWORKED)
             self._created.start()
+
+    def _connect(self, created: "process.Created | foreign.Created") -> None:
+        """Connect the network, while the container's first process mounts (a foreign runtime's has done so)."""
+        self._reach(fault.MONITOR_CREATED)
+        self._connector.connect(created)
 
     def _create_own(self, stdio: process.Stdio) -> process.Created:
         return process.create(
@@ -161,6 +164,7 @@ class _Start:
             stdio=stdio,
             cgroup=self._cgroup,
             seccomp_program=self._seccomp_program(),
+            meanwhile=self._connect,
         )
 
     def _create_foreign(self, stdio: process.Stdio) -> "foreign.Created":
@@ -174,9 +178,13 @@ class _Start:
             self._spec.seccomp = whole
         runtime = foreign.Runtime(self._request["runtime"], f"{self._settings.run}/runtime")
         directory = self._request["directory"]
-        return foreign.create(
+        created = foreign.create(
             runtime, self._request["id"], self._spec, directory=directory, root=self._open_root, stdio=stdio
         )
+        # Known from here on, so that a failure undoes it.
+        self._created = created
+        self._connect(created)
+        return created
 
     def _open_root(self, userns_fd: int | None) -> int:
         return assembly.open_root(self._request["root"], userns_fd)

@@ -75,7 +75,7 @@ def create_and_start(
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
         with _Locked(database, settings, lock_fd):
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
-    _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
+        _launch(database, settings, monitor, request | {"window": list(window or ())}, lock_fd)
     return container, monitor.client
 
 
@@ -97,7 +97,7 @@ def start(
                 leased = preparation.lease(database, settings, container, ground)
             fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
-    _launch(settings, monitor, request | {"window": list(window or ())}, lock_fd)
+        _launch(database, settings, monitor, request | {"window": list(window or ())}, lock_fd)
     return container, monitor.client
 
 
@@ -156,15 +156,15 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
         time.sleep(_POLL_SECONDS)
 
 
-def _launch(settings: "Settings", monitor: launch.Launch, request: "Document", lock_fd: int) -> None:
-    """Give the monitor its request and wait for its answer; a start that failed is folded before the error is raised.
-
-    No database is open meanwhile: to close it takes as long as the monitor's first steps.
-    """
+def _launch(
+    database: "Database", settings: "Settings", monitor: launch.Launch, request: "Document", lock_fd: int
+) -> None:
+    """Give the monitor its request and wait for its answer; a start that failed is folded before the error leaves."""
     client = monitor.send(request, lock_fd)
     fault.reach(fault.COMMAND_REQUESTED, fault.chosen(settings))
     try:
-        # What `fold` threw away; now, for the monitor is at work meanwhile.
+        # What can wait until now is done now: the monitor is at work meanwhile.
+        database.close()
         trash.empty(settings.root)
         answer = client.receive()
         if answer is None:
@@ -175,8 +175,8 @@ def _launch(settings: "Settings", monitor: launch.Launch, request: "Document", l
         if isinstance(error, KeyboardInterrupt):
             _end(client)
         client.close()
-        with connection.open(settings) as database:
-            sweep.refresh(database, settings)
+        with connection.open(settings) as reopened:
+            sweep.refresh(reopened, settings)
         raise
     fault.reach(fault.COMMAND_STARTED, fault.chosen(settings))
 

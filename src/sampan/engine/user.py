@@ -52,7 +52,9 @@ def resolve(root_fd: int, word: str, group_words: tuple[str, ...] = ()) -> User:
     elif name:
         gids = tuple(int(fields[2]) for fields in groups if len(fields) > 3 and name in fields[3].split(","))
     gids += tuple(_find_group(groups, group) for group in group_words)
-    return User(uid, gid, tuple(dict.fromkeys(gids)), home)
+    # SECURITY: the primary group too, else a set-gid program could drop it and pass a mode that denies it
+    # (CVE-2022-36109); docker does the same.
+    return User(uid, gid, tuple(dict.fromkeys((gid, *gids))), home)
 
 
 def within(who: User, mappings: "tuple[IdMapping, ...]") -> User:

@@ -53,6 +53,10 @@ class Socket:
         """Close the socket."""
         self._socket.close()
 
+    def detach(self) -> None:
+        """Forget the descriptor without closing it."""
+        self._socket.detach()
+
     def request(self, kind: int, flags: int, payload: bytes) -> list[bytes]:
         """Send one request and return the payloads of its answer; raises OSError with the kernel's errno."""
         return self.batch([(kind, flags | (0 if flags & DUMP == DUMP else ACK), payload)])
@@ -164,6 +168,16 @@ def set_hairpin(socket: Socket, index: int) -> None:
     """
     payload = struct.pack("=BBHiII", _AF_BRIDGE, 0, 0, index, 0, 0)
     socket.request(_SETLINK, 0, payload + nest(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_MODE, b"\1")))
+
+
+def ports(socket: Socket, master: int) -> list[str]:
+    """Return the names of the interfaces that are ports of a bridge."""
+    found = []
+    for payload in socket.request(_GETLINK, DUMP, _link(0)):
+        parsed = parse(payload[16:])
+        if parsed.get(_IFLA_MASTER) == struct.pack("=I", master):
+            found.append(parsed[_IFLA_IFNAME].rstrip(b"\0").decode("utf-8", "replace"))
+    return found
 
 
 def delete_link(socket: Socket, index: int) -> None:

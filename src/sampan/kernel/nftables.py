@@ -78,7 +78,7 @@ class Batch:
         self._add(_NEWSET, netlink.CREATE, body + attribute(10, struct.pack(">I", number)))
 
     def add_element(self, table: str, name: str, key: bytes, data: bytes) -> None:
-        """Add an element to a map; no error where it is there, EBUSY where the key has another value."""
+        """Add an element to a map; no error where it is there, EEXIST or EBUSY where the key has another value."""
         element = nest(1, nest(1, attribute(1, key)), nest(2, attribute(1, data)))
         self._add(_NEWSETELEM, netlink.CREATE, text(1, table) + text(2, name) + nest(3, element))
 

@@ -73,19 +73,17 @@ def detach(endpoint: "Endpoint") -> None:
 
 def remove(network: "Network") -> None:
     """Take the bridge away, if no container is on it. Idempotent."""
-    index = netlink.index_of(network.interface)
-    if index is None or ports(network.interface):
-        return
     with netlink.Socket() as socket:
-        _delete(socket, index)
+        index = netlink.index_of(network.interface)
+        if index is not None and not netlink.ports(socket, index):
+            _delete(socket, index)
 
 
 def ports(interface: str) -> list[str]:
-    """Return the names of the interfaces on a bridge."""
-    try:
-        return os.listdir(f"/sys/class/net/{interface}/brif")
-    except OSError:
-        return []
+    """Return the names of the interfaces on a bridge; none where it is not there."""
+    with netlink.Socket() as socket:
+        index = netlink.index_of(interface)
+        return [] if index is None else netlink.ports(socket, index)
 
 
 def up_loopback(socket: netlink.Socket) -> None:

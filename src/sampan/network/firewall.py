@@ -19,6 +19,7 @@ there makes iptables-save fail.
 """
 
 import errno
+import os
 import struct
 
 from sampan.errors import AlreadyExists, Unavailable, Unsupported
@@ -177,13 +178,34 @@ def _delete(table: str, wanted: "set[tuple[str, bytes, bytes]]") -> None:
     """Delete elements (map, key, address it leads to), those that are still there."""
     if not wanted:
         return
-    with netlink.Socket(netlink.NETFILTER) as socket:
+    socket = netlink.Socket(netlink.NETFILTER)
+    try:
         for name in (_PUBLISHED, _PUBLISHED_AT):
             present = {(name, key, data[:4]) for key, data in nft.elements(socket, table, name)}
             for _, key, _ in present & wanted:
                 batch = nft.Batch()
                 batch.delete_element(table, name, key)
                 _commit_if_there(batch, socket)
+    finally:
+        _close_later(socket)
+
+
+# Sockets that have deleted something, with the process that has them: one at most.
+_deleters: "list[tuple[int, netlink.Socket]]" = []
+
+
+def _close_later(socket: netlink.Socket) -> None:
+    """Close it at the next deletion, or with this process.
+
+    NOTE(kernel): closing waits until what was deleted is freed, some 10 ms, and somebody waits for the port.
+    """
+    while _deleters:
+        pid, before = _deleters.pop()
+        if pid == os.getpid():
+            before.close()
+        else:
+            before.detach()  # a fork closed that descriptor long ago, and its number is another's
+    _deleters.append((os.getpid(), socket))
 
 
 def _key(port: "PortMapping") -> tuple[str, bytes]:

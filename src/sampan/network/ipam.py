@@ -9,7 +9,6 @@ import zlib
 
 from sampan import document
 from sampan.errors import Exhausted
-from sampan.kernel import netlink
 from sampan.network.endpoint import pack, unpack
 
 TYPE_CHECKING = False
@@ -62,6 +61,8 @@ def default_network(database: "Database") -> Network:
     row = database.row("SELECT record FROM networks WHERE name = ?", (DEFAULT,))
     if row is not None:
         return Network.parse(document.parse(str(row[0])))
+    from sampan.kernel import netlink  # only now: every later command finds the row
+
     with netlink.Socket() as socket:
         interface = interface_of(database.root)
         network = Network(DEFAULT, interface, _free_subnet(interface, netlink.routes(socket)), _PREFIX)

@@ -116,6 +116,10 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
     try:
         for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGPIPE):
             _signal.signal(number, _signal.SIG_IGN)
+        # Before anybody can know us: SIGTERM is a wish, not an end.
+        woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.set_wakeup_fd(wake)
+        _signal.signal(_signal.SIGTERM, lambda *_: None)
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
         lock = os.open(holder_record.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -128,7 +132,7 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
         holder_record.write_record(settings)
         channel.sendall(b"ok 0")
         channel.close()
-        _wait_for_the_last(listener, lock, idle_seconds)
+        _wait_for_the_last(listener, lock, woken, idle_seconds)
         for name in ("holder.json", "holder.sock", "pasta.pid"):
             _remove(f"{settings.run}/{name}")
         if helper is not None:
@@ -167,11 +171,8 @@ def _listen(settings: "Settings") -> _socket.socket:
     return listener
 
 
-def _wait_for_the_last(listener: _socket.socket, lock: int, idle_seconds: float) -> None:
+def _wait_for_the_last(listener: _socket.socket, lock: int, woken: int, idle_seconds: float) -> None:
     """Serve until nobody has been connected for so long; return with the lock, and nobody waiting."""
-    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    _signal.set_wakeup_fd(wake)
-    _signal.signal(_signal.SIGTERM, lambda *_: None)
     poll = select.poll()
     poll.register(listener, select.POLLIN)
     poll.register(woken, select.POLLIN)

@@ -87,11 +87,13 @@ def create(
     stdio: Stdio,
     cgroup: "init.Cgroup | None" = None,
     seccomp_program: bytes | None = None,
+    meanwhile: "Callable[[Created], None] | None" = None,
 ) -> Created:
     """Make a container of `spec` whose first process waits for `start`.
 
     `root` is called with the container's user namespace (None without one) and returns a detached mount of its root,
-    which is closed here. Raises InvalidArgument, NotFound, Unsupported, and SampanError from the child's OSError.
+    which is closed here. `meanwhile` is called while the child mounts: the time to connect its network. Raises
+    InvalidArgument, NotFound, Unsupported, and SampanError from the child's OSError.
     """
     _validate(spec)
     joined = namespaces.open_joined(spec)
@@ -111,6 +113,9 @@ def create(
     created = Created(pid, pidfd, ours, spec.process.args[0])
     try:
         _set_up(created, spec, root, stdio)
+        if meanwhile is not None:
+            meanwhile(created)
+        _await_ready(created, spec)
     except channel.Failure as failure:
         created.abort()
         raise _error_of(failure, created) from _cause(failure)
@@ -274,7 +279,7 @@ def _validate_process(
 
 
 def _set_up(created: Created, spec: "Spec", root: "Callable[[int | None], int]", stdio: Stdio) -> None:
-    """Give the child its maps, then its mounts; wait until it is ready."""
+    """Give the child its maps, then its mounts."""
     userns_fd = None
     if "user" in spec.namespaces:
         idmap.write_maps(created.pid, spec.uid_mappings, spec.gid_mappings)
@@ -294,6 +299,10 @@ def _set_up(created: Created, spec: "Spec", root: "Callable[[int | None], int]",
     finally:
         for fd in mounts.values():
             os.close(fd)
+
+
+def _await_ready(created: Created, spec: "Spec") -> None:
+    """Wait until the child has set all up, and take its terminal."""
     if spec.process.terminal:
         (created.console_fd,) = created._channel.expect(channel.READY)
     created._channel.expect(channel.READY)

@@ -122,6 +122,8 @@ class Maker:
         sandbox = self._session.sandbox()
         paths = sorted(_modules(f"{self._session.base_directory()}/usr/lib/python{python}", f"/usr/lib/python{python}"))
         found = list(_placed(python, paths, _run(sandbox, python, [(path, None) for path in paths])))
+        # Each directory once: docker refuses a layer that has a path twice (tar-split).
+        found = [item for item in found if item.kind != entries.DIRECTORY]
         above = [entries.directory(path) for path in entries.parents([item.path for item in found])]
         record = {"files": len(found)}
         return [layer.write_entries(self._session.content, [*above, *found], record) for _ in work]

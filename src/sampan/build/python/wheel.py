@@ -92,10 +92,16 @@ def _wheel(vertex: Vertex) -> Wheel:
 
 
 def _filler(wheel: Wheel, made: Sequence[Entry]) -> "Callable[[Writable], Document]":
-    """Return what writes the fragment of `made` and says what it is."""
+    """Return what writes the fragment of `made` and says what it is.
+
+    Directories are named, not written: wheels share them, and docker refuses a layer that has a path twice (tar-split).
+    """
+    files = [item for item in made if item.kind != entries.DIRECTORY]
+    directories = sorted({item.path for item in made if item.kind == entries.DIRECTORY})
 
     def fill(into: "Writable") -> "Document":
-        return {"wheel": wheel.file, "unpacked": fragment(made, into), "files": len(made)}
+        unpacked = fragment(files, into)
+        return {"wheel": wheel.file, "directories": directories, "unpacked": unpacked, "files": len(files)}
 
     return fill
 
