@@ -53,8 +53,8 @@ def resolve(root_fd: int, word: str, group_words: tuple[str, ...] = ()) -> User:
         gids = tuple(int(fields[2]) for fields in groups if len(fields) > 3 and name in fields[3].split(","))
     gids += tuple(_find_group(groups, group) for group in group_words)
     # SECURITY: the primary group too, else a set-gid program could drop it and pass a mode that denies it
-    # (CVE-2022-36109); docker does the same.
-    return User(uid, gid, tuple(dict.fromkeys((gid, *gids))), home)
+    # (CVE-2022-36109); docker does the same, and names it twice where the group file has the user in it.
+    return User(uid, gid, (gid, *dict.fromkeys(gids)), home)
 
 
 def within(who: User, mappings: "tuple[IdMapping, ...]") -> User:
