@@ -120,6 +120,7 @@ class _Start:
         # Not synced: a power cut ends the container too, and then the boot id tells.
         state.write(self._request["directory"], self._state, durable=False)
         state.reserve(self._request["directory"])
+        state.publish_name(self._settings.run, self._request["name"], self._request["id"])
         self._reach(fault.MONITOR_RUNNING)
         return Watch(watched)
 
@@ -214,6 +215,7 @@ class _Start:
         self._state.gid_mappings = [mapping.document() for mapping in self._spec.gid_mappings]
         self._state.seccomp = self._request["seccomp"]
         self._state.network = network
+        self._state.execution = _execution(self._request)
         self._connector.detach()
         stdin, stdout, stderr = pipes.ours()
         request = self._request
@@ -225,6 +227,8 @@ class _Start:
             "state": {name: getattr(self._state, name) for name in self._state.__slots__},
             "network": network,
             "id": request["id"],
+            "name": request["name"],
+            "run": self._settings.run,
             "oom_file": _oom_file(self._state.cgroup, self._spec.cgroups_path),
             "fds": {
                 "pidfd": created.pidfd,
@@ -247,6 +251,7 @@ class _Start:
         self._state.error = error.what if isinstance(error, SampanError) else str(error)
         document = self._request | {
             "root": self._settings.root,
+            "run": self._settings.run,
             "uid": self._settings.uid,
             "network": self._connector.document(),
             "state": {"cgroup": self._state.cgroup, "runtime": self._state.runtime},
@@ -260,6 +265,17 @@ class _Start:
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._request["fault"])
+
+
+def _execution(request: "Document") -> "Document":
+    """Return what `exec` needs to know of the container beside its process."""
+    config = request["config"]
+    return {
+        "user": config["User"],
+        "group_add": request["options"]["group_add"],
+        "has_own_home": any(word.startswith("HOME=") for word in config["Env"]),
+        "seccomp_profile": request["seccomp_profile"],
+    }
 
 
 def _listen(directory: str) -> _socket.socket:

@@ -123,6 +123,7 @@ def request(
     return {
         "fault": fault.chosen(settings),
         "id": container.id,
+        "name": container.name,
         "directory": directory,
         "run_directory": state.run_directory(settings, container.id),
         "boot_id": state.boot_id(),

@@ -30,6 +30,7 @@ VERSION = 1
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
+_ID_LENGTH = 64
 _GROWTH_BYTES = 4096  # more than an end adds
 # struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
 # locks).
@@ -44,6 +45,7 @@ class State:
         "cgroup",
         "clean",
         "error",
+        "execution",
         "exit_code",
         "finished_at",
         "gid_mappings",
@@ -80,6 +82,7 @@ class State:
         uid_mappings: "list[Document] | None" = None,
         gid_mappings: "list[Document] | None" = None,
         seccomp: str = "",
+        execution: "Document | None" = None,
         runtime: "Document | None" = None,
     ) -> None:
         self.status = status
@@ -103,6 +106,7 @@ class State:
         self.uid_mappings = uid_mappings or []
         self.gid_mappings = gid_mappings or []
         self.seccomp = seccomp
+        self.execution = execution or {}
         # The foreign runtime that has it, which must be told of its end; None for our own.
         self.runtime = runtime
 
@@ -119,6 +123,37 @@ def directory(settings: "Settings", container_id: str) -> str:
 def run_directory(settings: "Settings", container_id: str) -> str:
     """Return SAMPAN_RUN/ID."""
     return f"{settings.run}/{container_id}"
+
+
+def publish_name(settings_run: str, name: str, container_id: str) -> None:
+    """Have a running container found by its name without the database: SAMPAN_RUN/names/NAME is a link to its id.
+
+    Only a short cut: who follows it looks at the lock, and asks the database where that is not held.
+    """
+    directory = f"{settings_run}/names"
+    os.makedirs(directory, 0o700, exist_ok=True)
+    fresh = f"{directory}/.{container_id}"
+    os.symlink(container_id, fresh)
+    os.rename(fresh, f"{directory}/{name}")
+
+
+def withdraw_name(settings_run: str, name: str, container_id: str) -> None:
+    """Take the name away, unless another container has it by now. Idempotent."""
+    path = f"{settings_run}/names/{name}"
+    try:
+        if os.readlink(path) == container_id:
+            os.unlink(path)
+    except OSError:
+        pass
+
+
+def find_running(settings: "Settings", name: str) -> str | None:
+    """Return the id of a running container by its name or whole id; None says nothing: ask the database."""
+    try:
+        found = os.readlink(f"{settings.run}/names/{name}") if "/" not in name and name else ""
+    except OSError:
+        found = name if len(name) == _ID_LENGTH and "/" not in name else ""
+    return found if found and alive(directory(settings, found)) else None
 
 
 def socket_path(settings: "Settings", container_id: str) -> str:

@@ -129,6 +129,7 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
         if told.runtime is not None:
             takedown.forget(told.runtime, container.id)
         links.sweep(database, container.id, told, is_rootless=settings.uid != 0)
+        state.withdraw_name(settings.run, container.name, container.id)
         takedown.remove_run_directory(state.run_directory(settings, container.id))
         _mend(directory, told)
     record.set_active(database, container.id, active=False)

@@ -3,7 +3,7 @@
 import os
 
 from sampan.engine import connection as links
-from sampan.engine import fault
+from sampan.engine import fault, state
 from sampan.runtime import cgroup
 from sampan.settings.configuration import Settings
 from sampan.storage import trash
@@ -34,6 +34,7 @@ def all(document: "Document", reach: "Callable[[str], None]") -> bool:
         _attempt(lambda: _remove_cgroup(document)),
     ]
     reach(fault.MONITOR_TORN_DOWN)
+    state.withdraw_name(document["run"], document["name"], document["id"])
     done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
     if document["auto_remove"]:
         done.append(_attempt(lambda: _remove_files(document["root"], document["directory"])))
