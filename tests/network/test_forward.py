@@ -176,6 +176,38 @@ def _busy(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
+def test_who_vanishes_without_a_word_is_asked_for(forwarded: Forward) -> None:
+    """Both ends of a silent connection are probed by the kernel: who is gone does not keep his place for ever."""
+    done = threading.Event()
+
+    def listen(_: socket.socket) -> None:
+        done.wait(5)
+
+    inside = _serve(listen)
+    port = forwarded(inside, "tcp")
+    with socket.create_connection((_LOOPBACK, port), timeout=5) as client:
+        client.sendall(b"request")
+        deadline = time.monotonic() + 5
+        wanted = {(port, client.getsockname()[1]), (None, inside)}
+        while (asked := _asked_for(port, inside)) != wanted and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert asked == wanted
+    done.set()
+
+
+def _asked_for(port: int, inside: int) -> set[tuple[int | None, int]]:
+    """Return (local, remote) ports of the forwarder's connections with a keep-alive timer. proc_net_tcp: 5 is timer."""
+    found: set[tuple[int | None, int]] = set()
+    with open("/proc/net/tcp", encoding="utf-8") as file:
+        for fields in (line.split() for line in list(file)[1:]):
+            local, remote = (int(fields[n].partition(":")[2], 16) for n in (1, 2))
+            if fields[5].startswith("02:") and local == port:
+                found.add((local, remote))
+            elif fields[5].startswith("02:") and remote == inside:
+                found.add((None, remote))
+    return found
+
+
 def test_more_connections_than_descriptors_wait_their_turn(forwarded: Forward) -> None:
     """With its descriptors used up the forwarder neither dies nor spins; who came too late is served in the end."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

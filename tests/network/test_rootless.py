@@ -77,6 +77,14 @@ def _old_pasta(place: str) -> "subprocess.Popen[bytes]":
     return child
 
 
+def test_all_that_are_left_are_ended(settings: Settings, place: str) -> None:
+    """A start that was killed leaves a pasta that the file does not tell of: it goes all the same."""
+    with _old_pasta(place) as first, _old_pasta(place) as second:
+        _write(f"{place}/run/pasta.pid", str(second.pid))
+        rootless.attach(1, settings)
+        assert [first.wait(5), second.wait(5)] == [-signal.SIGTERM] * 2
+
+
 def test_without_it_the_reason_is_said(settings: Settings, place: str) -> None:
     """Not installed: the package; failed: its own last word. Nothing asks for sudo."""
     _write(f"{place}/bin/pasta", "#!/bin/sh\necho Failed to open /dev/net/tun >&2\nexit 1\n")

@@ -1,5 +1,6 @@
 """A normal user's holder: started once, found again, gone after its last user, and honest about what is missing."""
 
+import errno
 import os
 import pwd
 import shutil
@@ -10,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sampan.errors import Unsupported
+from sampan import document
+from sampan.errors import SampanError, Unsupported
 from sampan.kernel import syscalls
 from sampan.runtime import holder, holder_record, subordinate
 from sampan.settings.configuration import Settings
@@ -33,17 +35,23 @@ def _settings(home: str) -> Settings:
 
 
 def _as_user(
-    action: Callable[[], str], *, uid: int = _UID, gid: int = _UID, files: dict[str, str] | None = None
+    action: Callable[[], str],
+    *,
+    uid: int = _UID,
+    gid: int = _UID,
+    files: dict[str, str] | None = None,
+    mounts: dict[str, tuple[str, str]] | None = None,
 ) -> str:
     """Do something as that user in a process of its own; return what it returned, or the error's name and hints.
 
-    `files`: files of the machine's that are others there, in a mount namespace of its own.
+    `files`: files of the machine's that are others there, in a mount namespace of its own; `mounts`: directories that
+    are file systems of their own there, each a type and options.
     """
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            _cover(files or {})
+            _cover(files or {}, mounts or {})
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
@@ -61,12 +69,20 @@ def _as_user(
     return text
 
 
-def _cover(files: dict[str, str]) -> None:
-    if files:
+def _cover(files: dict[str, str], mounts: dict[str, tuple[str, str]]) -> None:
+    if files or mounts:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     for path, other in files.items():
         syscalls.mount(other, path, "", syscalls.MS_BIND)
+    for path, (kind, options) in mounts.items():
+        syscalls.mount("none", path, kind, 0, options)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_two_commands_share_one_holder_and_it_ends_after_the_last(home: str) -> None:
@@ -130,6 +146,11 @@ def test_a_machine_that_shuts_down_does_not_wait_for_it(home: str) -> None:
     assert _as_user(terminate) == "True False"
 
 
+def _sleeper() -> int:
+    """Start a program, as a helper is one: no descriptor of the maker's goes on in it."""
+    return os.posix_spawn("/bin/sleep", ["sleep", "30"], {}, setsid=True)
+
+
 def _is_alive(pid: int) -> bool:
     """Tell whether a process has not ended; who reaps it may take his time."""
     try:
@@ -144,11 +165,7 @@ def test_its_helper_is_started_once_and_ends_with_it(home: str) -> None:
 
     def help_it() -> str:
         def attach(pid: int) -> tuple[int, str]:
-            helper = os.fork()
-            if helper == 0:
-                os.setsid()
-                time.sleep(30)
-                os._exit(0)
+            helper = _sleeper()
             with open(f"{home}/helper", "w", encoding="utf-8") as file:
                 file.write(f"{helper} {pid}")
             return helper, "something is missing"
@@ -202,9 +219,7 @@ def test_with_a_range_all_its_ids_are_mapped(place: str) -> None:
 
 
 def _wait_for_end(home: str) -> None:
-    deadline = time.monotonic() + 5
-    while os.path.exists(f"{home}/sampan/holder.json") and time.monotonic() < deadline:
-        time.sleep(0.01)
+    _wait_for(lambda: not os.path.exists(f"{home}/sampan/holder.json"))
 
 
 def test_who_joins_is_root_of_his_own_ids(home: str) -> None:
@@ -233,6 +248,92 @@ def test_a_killed_holder_is_replaced(home: str) -> None:
         return f"{second.is_new} {second.pid != first.pid}"
 
     assert _as_user(kill) == "True True"
+
+
+def test_a_start_whose_command_was_killed_is_not_begun_again_beside_it(home: str) -> None:
+    """Killed while its holder is made, a command leaves the lock to the start: the next one waits, and finds that."""
+
+    def overlap() -> str:
+        first = os.fork()
+        if first == 0:
+
+            def attach(pid: int) -> tuple[int, str]:
+                with open(f"{home}/made", "w", encoding="utf-8") as file:
+                    file.write(str(pid))
+                time.sleep(0.4)
+                return 0, ""
+
+            holder.ensure(_settings(home), attach=attach, idle_seconds=0.2)
+            os._exit(0)
+        _wait_for(lambda: os.path.exists(f"{home}/made"))
+        os.kill(first, signal.SIGKILL)
+        os.waitpid(first, 0)
+        second = holder.ensure(_settings(home), idle_seconds=0.2)
+        with open(f"{home}/made", encoding="utf-8") as file:
+            pid = int(file.read())
+        time.sleep(0.6)
+        again = holder.find(_settings(home))
+        return f"{second.is_new} {second.pid == pid} {again is not None and again.pid == pid}"
+
+    assert _as_user(overlap) == "False True True"
+    _wait_for_end(home)
+
+
+def test_an_end_takes_only_its_own_files_away(home: str) -> None:
+    """A holder that nobody could find any more leaves the record of the one after it alone."""
+
+    def ends() -> str:
+        found = holder.ensure(_settings(home), idle_seconds=0.05)
+        path = f"{home}/sampan/holder.json"
+        with open(path, encoding="utf-8") as file:
+            record = document.parse(file.read())
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(document.render(record | {"pid": os.getpid()}))
+        found.close()
+        _wait_for(lambda: not _is_alive(record["pid"]))
+        return " ".join(sorted(os.listdir(f"{home}/sampan")))
+
+    assert _as_user(ends) == "holder.json holder.lock holder.sock"
+
+
+def test_a_full_run_directory_is_one_error_and_leaves_nothing(home: str) -> None:
+    """Where the record cannot be written the cause and the place are said; the helper has ended, no file is left."""
+
+    def full() -> str:
+        def attach(pid: int) -> tuple[int, str]:
+            helper = _sleeper()
+            with open(f"{home}/helper", "w", encoding="utf-8") as file:
+                file.write(f"{pid} {helper}")
+            return helper, ""
+
+        with pytest.raises(SampanError, match="cannot write its record") as told:
+            holder.ensure(_settings(home), attach=attach)
+        cause = told.value.__cause__
+        with open(f"{home}/helper", encoding="utf-8") as file:
+            pids = [int(word) for word in file.read().split()]
+        _wait_for(lambda: not any(map(_is_alive, pids)))
+        names = " ".join(sorted(os.listdir(f"{home}/sampan")))
+        return f"{getattr(cause, 'errno', 0)} {getattr(cause, 'filename', '') == home + '/sampan'} {names}"
+
+    os.mkdir(f"{home}/sampan")
+    # Two files and the directory itself: the lock, and the socket.
+    option = f"size=40k,nr_inodes=3,mode=700,uid={_UID}"
+    told = _as_user(full, mounts={f"{home}/sampan": ("tmpfs", option)})
+    assert told == f"{errno.ENOSPC} True holder.lock"
+
+
+def test_a_command_without_stdio_starts_one(home: str) -> None:
+    """Started with the descriptors 0, 1 and 2 closed: none of ours that gets such a number is taken for /dev/null."""
+
+    def closed() -> str:
+        for fd in range(3):
+            os.close(fd)
+        found = holder.ensure(_settings(home), idle_seconds=0.05)
+        again = holder.ensure(_settings(home))
+        return f"{found.is_new} {again.pid == found.pid}"
+
+    assert _as_user(closed) == "True True"
+    _wait_for_end(home)
 
 
 def test_a_kernel_without_user_namespaces_is_one_error_with_the_command_that_mends_it(home: str) -> None:

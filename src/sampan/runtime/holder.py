@@ -13,7 +13,8 @@ in the machine's network namespace, where downloads work; a monitor goes on into
 Ten seconds after the last connection it ends, and takes its helper (pasta) with it. Ids: with newuidmap and a range in
 /etc/subuid, uid 0 in there is the user and 1… are the range; without, the user's own id is the only one there is.
 Killed, it leaves a socket that refuses; the next command starts another. INVARIANT: it ends only while it has the lock
-under which commands look for it, and nobody waits at its socket: who has found it keeps it.
+under which commands look for it, and nobody waits at its socket: who has found it keeps it. INVARIANT: there is one:
+a command that starts it and is killed leaves the lock to those who go on with the start.
 """
 
 import _signal
@@ -96,7 +97,7 @@ def ensure(settings: "Settings", *, attach: "Attach | None" = None, idle_seconds
         found = find(settings)
         if found is not None:
             return found
-        warnings = _start(settings, idle_seconds, attach)
+        warnings = _start(settings, lock, idle_seconds, attach)
         found = find(settings)
     finally:
         os.close(lock)
@@ -136,14 +137,14 @@ def id_count() -> int:
         return sum(int(line.split()[2]) for line in file)
 
 
-def _start(settings: "Settings", idle_seconds: float, attach: "Attach | None") -> tuple[str, ...]:
+def _start(settings: "Settings", lock: int, idle_seconds: float, attach: "Attach | None") -> tuple[str, ...]:
     """Fork what makes the holder; return its warnings once the holder listens, or raise what it says went wrong."""
     from sampan.runtime import holder_process
 
     ours, theirs = _socket.socketpair()
     child = os.fork()
     if child == 0:
-        holder_process.make(theirs, settings, idle_seconds, attach)
+        holder_process.make(theirs, lock, settings, idle_seconds, attach)
     theirs.close()
     ours.settimeout(_START_SECONDS)
     try:
@@ -154,6 +155,9 @@ def _start(settings: "Settings", idle_seconds: float, attach: "Attach | None") -
     finally:
         ours.close()
         os.waitpid(child, 0)
+    if told["at"]:
+        unwritten = OSError(told["errno"], os.strerror(told["errno"]), told["at"])
+        raise SampanError("the holder of this user's namespaces cannot write its record") from unwritten
     if told["errno"]:
         raise _explained(told["errno"])
     return tuple(told["warnings"])

@@ -10,9 +10,10 @@ holder's, forks the holder, and stays in the machine's namespaces to do what can
     listens, writes its record       --->  tells the warnings       --->  finds it; reaps the maker
 
 Where any of them ends half-way the others see an end of file: the holder ends before it has a record, and a helper that
-is left is ended by the next attach. Then the holder serves connections, which carry nothing, until none has been open
-for so long, or after SIGTERM until the last one is closed. INVARIANT: nothing is imported in its namespaces,
-no codec either.
+is left is ended by the next attach. The command's lock is one open file for all three, free once the last of them has
+let go of it: so nobody starts a second holder beside a start whose command was killed. Then the holder serves
+connections, which carry nothing, until none has been open for so long, or after SIGTERM until the last one is closed.
+INVARIANT: nothing is imported in its namespaces, no codec either.
 """
 
 import _signal
@@ -35,26 +36,34 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _NAME = b"sampan-holder"
+_WORD_BYTES = 1 << 13  # a number and a path
 
 
-def make(channel: _socket.socket, settings: "Settings", idle_seconds: float, attach: "Attach | None") -> "NoReturn":
-    """Make the holder, and tell the command at the other end of `channel` how that ended; never returns."""
-    told: dict[str, object] = {"errno": errno.ESRCH}
+def make(
+    channel: _socket.socket, lock: int, settings: "Settings", idle_seconds: float, attach: "Attach | None"
+) -> "NoReturn":
+    """Make the holder, and tell the command at the other end of `channel` how that ended; never returns.
+
+    `lock` is the command's, which has it locked.
+    """
+    told: dict[str, object] = {"errno": errno.ESRCH, "at": None}
     try:
-        _leave_caller(channel.fileno())
+        channel, lock = _leave_caller(channel, lock)
         _leave_cgroup(settings)
         ours, theirs = _socket.socketpair()
         if os.fork() == 0:
             channel.close()
             ours.close()
-            _be_holder(theirs, settings, idle_seconds)
+            _be_holder(theirs, lock, settings, idle_seconds)
         theirs.close()
-        told = {"errno": 0, "warnings": _help(ours, settings, attach)}
+        told = {"errno": 0, "at": None, "warnings": _help(ours, settings, attach)}
     except OSError as error:
-        told = {"errno": error.errno or errno.ESRCH}
+        told = {"errno": error.errno or errno.ESRCH, "at": error.filename if error.filename == settings.run else None}
     finally:
-        channel.sendall(render(told).encode())
-        os._exit(0)
+        try:
+            channel.sendall(render(told).encode())
+        finally:  # the command may be gone; never back into its code
+            os._exit(0)
 
 
 def _help(ours: _socket.socket, settings: "Settings", attach: "Attach | None") -> list[str]:
@@ -72,30 +81,35 @@ def _help(ours: _socket.socket, settings: "Settings", attach: "Attach | None") -
 
 
 def _answer(ours: _socket.socket) -> int:
-    """Return the number in the holder's next word; raise the errno in it."""
-    word, _, number = ours.recv(64).partition(b" ")
+    """Return the number in the holder's next word; raise the errno in it, with the path if there is one."""
+    word, _, rest = ours.recv(_WORD_BYTES).partition(b" ")
+    number, _, path = rest.partition(b" ")
     if word == b"ok":
         return int(number)
     code = int(number) if word == b"no" else errno.ESRCH
-    raise OSError(code, os.strerror(code))
+    raise OSError(code, os.strerror(code), os.fsdecode(path) if path else None)
 
 
-def _leave_caller(keep: int) -> None:
-    """Be nobody's: a session of our own, no directory, no files but one, the signals as a program finds them."""
+def _leave_caller(channel: _socket.socket, lock: int) -> tuple[_socket.socket, int]:
+    """Be nobody's: a session of our own, no directory, signals as a program finds them; return the files we keep."""
     os.setsid()
     os.chdir("/")
     os.umask(0o077)
-    for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGPIPE, _signal.SIGCHLD):
+    for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGTERM, _signal.SIGCHLD):
         _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
+    # Out of the way of the three, which a command may have been started without.
+    kept = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (channel.detach(), lock)]
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd > 2 and fd != keep:
+        if fd > 2 and fd not in kept:
             try:
                 os.close(fd)
             except OSError:
                 continue  # the one that listed the directory
+    return _socket.socket(fileno=kept[0]), kept[1]
 
 
 def _leave_cgroup(settings: "Settings") -> None:
@@ -111,13 +125,13 @@ def _leave_cgroup(settings: "Settings") -> None:
 # --- the holder itself ----------------------------------------------------------------------------------------------
 
 
-def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: float) -> "NoReturn":
+def _be_holder(channel: _socket.socket, start_lock: int, settings: "Settings", idle_seconds: float) -> "NoReturn":
     """Be the holder; never returns."""
     try:
         for number in (_signal.SIGINT, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGPIPE):
             _signal.signal(number, _signal.SIG_IGN)
-        # Before anybody can know us: SIGTERM is a wish, not an end.
         woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Before anybody can know us: SIGTERM is a wish, not an end.
         _signal.set_wakeup_fd(wake)
         _signal.signal(_signal.SIGTERM, lambda *_: None)
         with open("/proc/self/comm", "wb") as file:
@@ -125,21 +139,38 @@ def _be_holder(channel: _socket.socket, settings: "Settings", idle_seconds: floa
         lock = os.open(holder_record.lock_path(settings), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             helper = _make_namespaces(channel)
-            listener = _listen(settings)
         except OSError as error:
             channel.sendall(b"no %d" % (error.errno or errno.EPERM))
             os._exit(1)
-        holder_record.write_record(settings)
-        channel.sendall(b"ok 0")
+        try:
+            listener = _listen(settings)
+            holder_record.write_record(settings)
+            channel.sendall(b"ok 0")
+        except OSError as error:
+            _end(settings, helper)
+            channel.sendall(b"no %d %b" % (error.errno or errno.EIO, os.fsencode(settings.run)))
+            os._exit(1)
         channel.close()
+        os.close(start_lock)
         _wait_for_the_last(listener, lock, woken, idle_seconds)
-        for name in ("holder.json", "holder.sock", "pasta.pid"):
-            _remove(f"{settings.run}/{name}")
-        if helper is not None:
-            syscalls.pidfd_send_signal(helper, _signal.SIGTERM)
+        _end(settings, helper)
         os._exit(0)
     finally:
         os._exit(1)
+
+
+def _end(settings: "Settings", helper: int | None) -> None:
+    """Take our files away, and end the helper."""
+    record = holder_record.read_record(settings)
+    # Another's where we could not be found, say by a command without a descriptor left: those are its.
+    if record is None or record.get("pid") == os.getpid():
+        for name in ("holder.json", "holder.sock", "pasta.pid"):
+            _remove(f"{settings.run}/{name}")
+    if helper is not None:
+        try:
+            syscalls.pidfd_send_signal(helper, _signal.SIGTERM)
+        except ProcessLookupError:
+            return
 
 
 def _make_namespaces(channel: _socket.socket) -> int | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
     # Given the holder's process id, gives its network a way out: the helper's process id or 0, and what is missing.
+    # The helper is a program: whatever is forked and goes on without execve keeps the lock of the start.
     Attach = Callable[[int], tuple[int, str]]
 
 VERSION = 1
@@ -36,9 +37,15 @@ def write_record(settings: "Settings") -> None:
     """Say that the calling process is the holder; visible to others at once, whole."""
     record = {"version": VERSION, "pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": _boot_id()}
     path = f"{settings.run}/holder.json"
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
-        file.write(render(record))
-    os.rename(f"{path}.new", path)
+    file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, render(record).encode())
+        os.rename(f"{path}.new", path)
+    except OSError:
+        os.unlink(f"{path}.new")
+        raise
+    finally:
+        os.close(file)
 
 
 def in_directory(directory: str, action: "Callable[[], None]") -> None:
