@@ -1,12 +1,15 @@
 """What stays in memory: an engine's own processes, for each idle container and with none running, as PSS."""
 
 import os
+import time
 from collections.abc import Iterable
 
 from bench.measure import Result
 from bench.side import PEERS, Side
 
 CONTAINERS = 5
+# A monitor shrinks once its container has been quiet for a second; a shim's garbage collector gets the same time.
+QUIET_SECONDS = 5
 KIBI = 1024
 
 
@@ -30,6 +33,7 @@ def _each(side: Side) -> float:
     names = [f"bench-{number}" for number in range(CONTAINERS)]
     for name in names:
         side.do("run", "-d", "--name", name, "bench-busybox", "sleep", "1000")
+    time.sleep(QUIET_SECONDS)
     inits = {side.pid(name) for name in names}
     keepers = {_parent(pid) for pid in inits}
     helpers = {child for keeper in keepers for child in _children(keeper)} - inits

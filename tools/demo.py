@@ -51,7 +51,10 @@ def _visit(service: "subprocess.Popen[str]") -> int:
     signal.alarm(0)
     if url is None:
         return _failed(f"sampan ended with {service.wait()} before it named a URL")
-    page = _fetch(url)
+    try:
+        page = _fetch(url)
+    except OSError as error:
+        return _failed(f"{url} does not answer: {error}")
     print(f"\n$ curl {url}\n{page}\n", flush=True)
     started = time.monotonic()
     print("^C", flush=True)
