@@ -9,6 +9,7 @@ from sampan.database import connection
 from sampan.errors import Exhausted, InvalidArgument
 from sampan.network import ipam
 from sampan.network.endpoint import Endpoint, mac_of, pack, unpack
+from sampan.settings import resolver
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first]
@@ -51,6 +52,17 @@ def test_an_address_is_never_leased_twice(settings: Settings, steps: list[tuple[
             assert len(set(held.values())) == len(held)
         for name in held:
             ipam.release(database, name)
+
+
+def test_no_network_hides_a_name_server() -> None:
+    """Whichever candidate a SAMPAN_ROOT begins at, its subnet holds no name server of this machine, nor one given."""
+    servers = [pack(server) for server in resolver.name_servers() if ":" not in server]
+    for number in range(300):
+        interface = ipam.interface_of(f"/root-{number}")
+        subnet = ipam.free_subnet(interface, ipam.taken([]))
+        assert not [server for server in servers if server[:2] == pack(subnet)[:2]]
+        # Control: this one would have been chosen, had its name server not been there.
+        assert ipam.free_subnet(interface, [(pack(subnet)[:2] + b"\0\x35", 32)]) != subnet
 
 
 def test_a_full_network_says_so(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import os
 
 from sampan.engine import state
+from sampan.settings import resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ ff00::0\tip6-mcastprefix
 ff02::1\tip6-allnodes
 ff02::2\tip6-allrouters
 """
-RESOLV_CONF = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
 FILE_BYTES = 64 * 1024
 
 
@@ -59,28 +59,22 @@ def resolv_conf(dns: tuple[str, ...], search: tuple[str, ...], *, is_host_networ
 
     Where only loopback resolvers stand, systemd-resolved's list of the real ones is taken (docker does the same).
     """
-    lines = _read(RESOLV_CONF[0]).splitlines()
-    if not is_host_network and not any(_is_server(line) for line in lines):
-        lines = _read(RESOLV_CONF[1]).splitlines() or lines
+    lines = resolver.read(resolver.FILES[0])
+    if not is_host_network and not any(resolver.server_of(line) for line in lines):
+        lines = resolver.read(resolver.FILES[1]) or lines
     kept = []
     for line in lines:
         words = line.split()
         if not words or words[0].startswith(("#", ";")):
             continue
         is_replaced = (words[0] == "nameserver" and dns) or (words[0] in {"search", "domain"} and search)
-        is_loopback = words[0] == "nameserver" and not is_host_network and not _is_server(line)
+        is_loopback = words[0] == "nameserver" and not is_host_network and resolver.server_of(line) is None
         if not is_replaced and not is_loopback:
             kept.append(line)
     kept += [f"nameserver {server}" for server in dns]
     if search:
         kept.append("search " + " ".join(search))
     return "".join(line + "\n" for line in kept)
-
-
-def _is_server(line: str) -> bool:
-    """Tell whether `line` names a resolver that a container can reach."""
-    words = line.split()
-    return len(words) > 1 and words[0] == "nameserver" and not words[1].startswith("127.") and words[1] != "::1"
 
 
 def _read(path: str) -> str:

@@ -63,9 +63,9 @@ def default_network(database: "Database") -> Network:
         return Network.parse(document.parse(str(row[0])))
     from sampan.kernel import netlink  # only now: every later command finds the row
 
+    interface = interface_of(database.root)
     with netlink.Socket() as socket:
-        interface = interface_of(database.root)
-        network = Network(DEFAULT, interface, _free_subnet(interface, netlink.routes(socket)), _PREFIX)
+        network = Network(DEFAULT, interface, free_subnet(interface, taken(netlink.routes(socket))), _PREFIX)
     database.execute(
         "INSERT INTO networks (name, record) VALUES (?, ?)", (DEFAULT, document.render(network.document()))
     )
@@ -98,16 +98,27 @@ def release(database: "Database", container_id: str) -> None:
     database.execute("DELETE FROM addresses WHERE container_id = ?", (container_id,))
 
 
-def _free_subnet(interface: str, routes: "list[tuple[bytes, int]]") -> str:
-    """Return the first candidate that no route of this machine overlaps.
+def taken(routes: "list[tuple[bytes, int]]") -> "list[tuple[bytes, int]]":
+    """Return what no network of ours may hide: the machine's routes, and its name servers.
+
+    A name server is mostly behind the default route, so no route tells of it; a bridge over its address would take
+    every name away from the machine.
+    """
+    from sampan.settings import resolver
+
+    return [*routes, *((pack(server), 32) for server in resolver.name_servers() if ":" not in server)]
+
+
+def free_subnet(interface: str, taken: "list[tuple[bytes, int]]") -> str:
+    """Return the first candidate that overlaps none of the networks `taken`: (address, prefix) of each.
 
     Every bridge but the system's begins somewhere else: two whose routes do not stand yet would choose the same.
     """
     first = 0 if interface == INTERFACE else zlib.crc32(interface.encode()) % len(_CANDIDATES)
     for candidate in (*_CANDIDATES[first:], *_CANDIDATES[:first], *_LAST_CANDIDATES):
-        if not any(_overlaps(pack(candidate), _PREFIX, network, prefix) for network, prefix in routes):
+        if not any(_overlaps(pack(candidate), _PREFIX, network, prefix) for network, prefix in taken):
             return candidate
-    raise Exhausted("every private network of ours is in use by this machine's routes")
+    raise Exhausted("every private network of ours is in use by this machine's routes or name servers")
 
 
 def _overlaps(first: bytes, first_prefix: int, second: bytes, second_prefix: int) -> bool:
