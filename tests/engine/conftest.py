@@ -4,6 +4,8 @@ import glob
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from subprocess import CompletedProcess
@@ -20,6 +22,16 @@ def busybox(sampan: Command, busybox_tar: str) -> str:
     """Import busybox and return the image's name."""
     sampan("import", busybox_tar, "busybox", check=True)
     return "busybox"
+
+
+def run_until_up(environment: dict[str, str], script: str) -> subprocess.Popen[str]:
+    """Start `sampan run --rm` of a shell script in the foreground; return once it has printed `up`."""
+    program = os.path.join(os.path.dirname(sys.executable), "sampan")
+    argv = [program, "run", "--rm", "--network", "none", "busybox", "sh", "-c", script]
+    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    return process
 
 
 class Store:

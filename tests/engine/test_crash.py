@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sampan.engine import fault
-from tests.engine.conftest import Store
+from tests.engine.conftest import Store, run_until_up
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -119,23 +119,7 @@ def test_killing_the_foreground_command_leaves_the_container(
     sampan: Command, environment: dict[str, str], store: Store
 ) -> None:
     """Kill -9 of `run` in the foreground is the end of the command, not of the container (docker)."""
-    import sys
-
-    program = os.path.join(os.path.dirname(sys.executable), "sampan")
-    argv = [
-        program,
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "busybox",
-        "sh",
-        "-c",
-        "echo up; sleep 1; echo more; sleep 1000",
-    ]
-    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
+    process = run_until_up(environment, "echo up; sleep 1; echo more; sleep 1000")
     process.kill()
     process.communicate(timeout=10)
     time.sleep(1.2)

@@ -16,7 +16,7 @@ import pytest
 
 from sampan.engine import frame
 from sampan.settings.configuration import Settings
-from tests.engine.conftest import Store
+from tests.engine.conftest import Store, run_until_up
 
 PROJECT = str(Path(__file__).resolve().parents[2])
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -304,21 +304,8 @@ def test_many_at_once(sampan: Command, store: Store) -> None:
 
 def test_ctrl_c_ends_the_foreground(environment: dict[str, str], settings: Settings, sampan: Command) -> None:
     """SIGINT to the command reaches the container's process, and the status is its own."""
-    program = os.path.join(os.path.dirname(sys.executable), "sampan")
-    argv = [
-        program,
-        "run",
-        "--rm",
-        "--network",
-        "none",
-        "busybox",
-        "sh",
-        "-c",
-        "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done",
-    ]
-    process = subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True)
+    process = run_until_up(environment, "trap 'exit 5' INT; echo up; while :; do sleep 0.05; done")
     assert process.stdout is not None
-    assert process.stdout.readline() == "up\n"
     process.send_signal(2)
     assert process.wait(10) == 5
     process.stdout.close()

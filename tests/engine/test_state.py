@@ -1,7 +1,6 @@
 """The state file and the lock: who lives, and what is believed."""
 
 import os
-import time
 
 import pytest
 
@@ -74,12 +73,3 @@ def test_times_are_docker_s() -> None:
     """RFC 3339 in UTC with nine digits."""
     assert state.timestamp(0) == "1970-01-01T00:00:00.000000000Z"
     assert state.timestamp(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456789Z"
-
-
-def test_a_process_is_told_by_its_start_time() -> None:
-    """The start time of this process is constant and before now."""
-    own = state.start_time(os.getpid())
-    time.sleep(0.02)
-    assert own == state.start_time(os.getpid())
-    with pytest.raises(FileNotFoundError):
-        state.start_time(4_194_305)

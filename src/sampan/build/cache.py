@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from sampan.image.content import Content
     from sampan.storage.diff import Writable
 
-FRAGMENT = "fragment"
-
 
 class Result:
     """What a vertex came to: a layer (`digest` of its blob, `diff_id`), or a fragment (`digest` of the cached file).
@@ -37,10 +35,6 @@ class Result:
         self.diff_id = diff_id
         self.size_bytes = size_bytes
         self.record = record
-
-    def is_fragment(self) -> bool:
-        """Tell whether this is a piece of a layer only."""
-        return self.diff_id is None
 
 
 class Cache:

@@ -52,10 +52,6 @@ class Lock:
         part = self._part(platform, name)
         return part if part is not None and part.get("inputs") == inputs else None
 
-    def has_part(self, platform: str, name: str) -> bool:
-        """Tell whether there is such a part, whatever it was resolved from."""
-        return self._part(platform, name) is not None
-
     def set_part(self, platform: str, name: str, inputs: str, part: "Document") -> None:
         """Put a part in; `write` makes it last."""
         self._document.setdefault("platforms", {}).setdefault(platform, {})[name] = {"inputs": inputs, **part}

@@ -8,6 +8,8 @@ so what a killed one left is seen to be stale, and is removed by whoever next ta
 
 import os
 
+from sampan.identity import boot_id, stat_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
@@ -63,23 +65,14 @@ def is_alive(pid: int, started: int, boot: str) -> bool:
     return boot == boot_id() and started == start_time(pid)
 
 
-def boot_id() -> str:
-    """Return the random name of this boot of the machine (random(4))."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
-
-
 def start_time(pid: int) -> int:
     """Return when `pid` started, in clock ticks after boot; 0 where there is no such process (proc_pid_stat(5))."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            content = file.read()
+        state, started = stat_of(pid)
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    # Field 22; the second, the command in brackets, may itself hold spaces and brackets.
-    fields = content[content.rindex(b")") + 2 :].split()
     # A zombie has ended its work.
-    return 0 if fields[0] in {b"Z", b"X"} else int(fields[19])
+    return 0 if state in {"Z", "X"} else started
 
 
 def _all(database: "Database") -> "list[tuple[int, int, int, str]]":

@@ -9,6 +9,7 @@ import os
 from sampan.engine import fault, frame, launch, sealing, state, terminal
 from sampan.engine.attach import Client
 from sampan.errors import Conflict, Internal, InvalidArgument
+from sampan.identity import stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _running(settings: "Settings", container_id: str, name: str) -> tuple[state.
 
 def _began(pid: int) -> int:
     try:
-        return state.start_time(pid)
+        return stat_of(pid)[1]
     except (FileNotFoundError, ProcessLookupError):
         return -1
 

@@ -36,6 +36,7 @@ from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch
 from sampan.errors import Internal, SampanError
+from sampan.identity import stat_of
 from sampan.kernel import seccomp
 from sampan.oci.runtime import Process, Spec
 from sampan.runtime import cgroup, process
@@ -208,7 +209,7 @@ class _Start:
         network = self._connector.document()
         self._state.status = state.RUNNING
         self._state.pid = created.pid
-        self._state.start_time = state.start_time(created.pid)
+        self._state.start_time = stat_of(created.pid)[1]
         self._state.started_at = state.timestamp(time.time_ns())
         self._state.process = self._spec.process.document()
         self._state.uid_mappings = [mapping.document() for mapping in self._spec.uid_mappings]

@@ -14,6 +14,7 @@ from sampan.engine import fault, idrange, profile, record, state, volume
 from sampan.engine import name as names
 from sampan.engine.record import Container
 from sampan.errors import Unsupported
+from sampan.identity import boot_id
 from sampan.image.store import Images
 from sampan.storage import overlay
 from sampan.storage.snapshot import Snapshots
@@ -63,9 +64,8 @@ def lowers(
             hints=('set `idmap = "auto"`, which unpacks images once more with shifted ids',),
         )
     shift = idrange.shared() if _is_shifted(settings, options, ground) else 0
-    snapshots = Snapshots(database)
-    found = snapshots.lookup(image.chain_ids, shift)
-    return found if found is not None else _unpack(database, settings, snapshots, image, shift)
+    found = Snapshots(database).lookup(image.chain_ids, shift)
+    return found if found is not None else _unpack(database, settings, image, shift)
 
 
 def container(database: "Database", settings: "Settings", options: "RunOptions", image: "Image") -> Container:
@@ -126,7 +126,7 @@ def request(
         "name": container.name,
         "directory": directory,
         "run_directory": state.run_directory(settings, container.id),
-        "boot_id": state.boot_id(),
+        "boot_id": boot_id(),
         "options": options.document(),
         "config": container.config,
         "hostname": options.hostname or container.short_id,
@@ -168,28 +168,20 @@ def _runtime(settings: "Settings", options: "RunOptions") -> str:
     return foreign.find(name, settings.environment.get("PATH", os.defpath))
 
 
-def _unpack(
-    database: "Database", settings: "Settings", snapshots: Snapshots, image: "Image", shift: int
-) -> tuple[str, ...]:
+def _unpack(database: "Database", settings: "Settings", image: "Image", shift: int) -> tuple[str, ...]:
     """Unpack what is not: the first container of an image."""
     from sampan.database.lease import Lease
-    from sampan.image.content import Content
+    from sampan.image import unpack
     from sampan.runtime import holder
     from sampan.storage.unpacker import Rules
 
-    content = Content(settings.root)
-    layers = [
-        (diff_id, lambda digest=digest: content.open(digest))
-        for diff_id, digest in zip(image.diff_ids, image.layers, strict=True)
-    ]
     rules = Rules(
         shift=shift,
         single_id=settings.uid != 0 and holder.is_single_id(),
         userxattr=settings.uid != 0,
     )
     with Lease(database, "run") as lease:
-        lease.hold(f"image:{image.id}")
-        return snapshots.ensure(layers, rules=rules, lease=lease)
+        return unpack.lowers(database, image, rules=rules, lease=lease)
 
 
 def _processors() -> int:

@@ -7,7 +7,7 @@ image-spec config.md (what an image's Env, User, WorkingDir mean), runtime-spec 
 from sampan.engine import privilege
 from sampan.engine.config import CPU_PERIOD_US, environment_of
 from sampan.engine.user import User
-from sampan.oci.runtime import Device, IdMapping, Mount, Process, Resources, Spec
+from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,8 +216,3 @@ def _sysctl(options: "RunOptions") -> dict[str, str]:
     if options.network == "host":
         return dict(options.sysctl)
     return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl
-
-
-def host_devices(nodes: "list[tuple[str, str, int, int, int]]") -> tuple[Device, ...]:
-    """Return the machine's devices for `--privileged`: (path, kind, major, minor, mode) of each."""
-    return tuple(Device(path, kind, major, minor, mode=mode) for path, kind, major, minor, mode in nodes)

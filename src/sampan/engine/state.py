@@ -265,16 +265,3 @@ def timestamp(nanoseconds: int) -> str:
     moment = time.gmtime(seconds)
     date = f"{moment.tm_year:04}-{moment.tm_mon:02}-{moment.tm_mday:02}"
     return f"{date}T{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}.{rest:09}Z"
-
-
-def start_time(pid: int) -> int:
-    """Return when the process `pid` began, in clock ticks since boot; raises FileNotFoundError, ProcessLookupError."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        # proc_pid_stat(5): the command name, in parentheses, may hold anything; field 22 counts from its end.
-        return int(file.read().rpartition(b")")[2].split()[19])
-
-
-def boot_id() -> str:
-    """Return what tells this boot from every other."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()

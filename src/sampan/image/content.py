@@ -10,6 +10,7 @@ import os
 
 from sampan.database import lease as leases
 from sampan.errors import Corrupt, Exhausted, NotFound
+from sampan.identity import boot_id
 from sampan.oci.digest import Digest, new_hasher
 from sampan.storage.durable import sync_directory
 from sampan.storage.space import saying_how_to_free_space
@@ -178,7 +179,7 @@ class _Writer:
         while self._fd < 0:
             _Writer._count += 1
             pid = os.getpid()
-            name = f"{pid}-{leases.start_time(pid)}-{leases.boot_id().replace('-', '')}-{_Writer._count}"
+            name = f"{pid}-{leases.start_time(pid)}-{boot_id().replace('-', '')}-{_Writer._count}"
             self._path = f"{directory}/{name}"
             try:
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

@@ -19,8 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.database.connection import Database
 
-_SHORT_ID = 12
-
 
 class Removal:
     """What went: names as docker shows them, ids of images, and the bytes of the blobs and layers with them."""

@@ -11,6 +11,7 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from ctypes import Array
 
 # asm/unistd_64.h and asm-generic/unistd.h; from 424 on, all architectures share their numbers.
@@ -239,6 +240,16 @@ def openat2(dirfd: int, path: str, flags: int, mode: int = 0, resolve: int = 0) 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     """Close, or with CLOSE_RANGE_CLOEXEC mark, all descriptors from `first` to `last`."""
     _call(_CLOSE_RANGE, first, last, flags)
+
+
+def close_others(keep: "Collection[int]") -> None:
+    """Close every descriptor above 2 but those of `keep`: what a process that goes on by itself was not given."""
+    first = 3
+    for fd in sorted(keep):
+        if fd > first:
+            close_range(first, fd - 1)
+        first = max(first, fd + 1)
+    close_range(first)
 
 
 def renameat2(old_dirfd: int, old: str, new_dirfd: int, new: str, flags: int = 0) -> None:

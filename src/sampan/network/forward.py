@@ -25,7 +25,7 @@ import select
 import struct
 import time
 
-from sampan.kernel import capability
+from sampan.kernel import capability, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,21 +74,11 @@ def _serve(held: "Held", address: str, parent: int) -> "NoReturn":
             _signal.signal(number, _signal.SIG_DFL if number != _signal.SIGPIPE else _signal.SIG_IGN)
         with open("/proc/self/comm", "wb") as file:
             file.write(_NAME)
-        kept = {socket.fileno() for socket in held.sockets}
-        for fd in map(int, os.listdir("/proc/self/fd")):
-            if fd > 2 and fd not in kept:
-                _close(fd)
+        syscalls.close_others([socket.fileno() for socket in held.sockets])
         _raise_descriptors()
         Forwarder(held, address).run()
     finally:
         os._exit(1)
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        pass  # the one that listed the directory
 
 
 def _raise_descriptors() -> None:

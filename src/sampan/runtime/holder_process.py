@@ -103,12 +103,7 @@ def _leave_caller(channel: _socket.socket, lock: int) -> tuple[_socket.socket, i
     null = os.open("/dev/null", os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
-    for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd > 2 and fd not in kept:
-            try:
-                os.close(fd)
-            except OSError:
-                continue  # the one that listed the directory
+    syscalls.close_others(kept)
     return _socket.socket(fileno=kept[0]), kept[1]
 
 

@@ -3,6 +3,7 @@
 import os
 
 from sampan.document import Malformed, parse, render
+from sampan.identity import boot_id, stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ _RECORD_BYTES = 1 << 16
 def start_time(pid: int) -> int:
     """Return when a process started, in clock ticks after boot; 0 where it is gone. proc_pid_stat(5)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+        return stat_of(pid)[1]
     except OSError:
         return 0
 
@@ -35,7 +35,7 @@ def lock_path(settings: "Settings") -> str:
 
 def write_record(settings: "Settings") -> None:
     """Say that the calling process is the holder; visible to others at once, whole."""
-    record = {"version": VERSION, "pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": _boot_id()}
+    record = {"version": VERSION, "pid": os.getpid(), "start_time": start_time(os.getpid()), "boot_id": boot_id()}
     path = f"{settings.run}/holder.json"
     file = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
@@ -66,9 +66,4 @@ def read_record(settings: "Settings") -> "Document | None":
             record = parse(file.read(_RECORD_BYTES))
     except (OSError, Malformed):
         return None
-    return record if record.get("boot_id") == _boot_id() and record.get("version") == VERSION else None
-
-
-def _boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
-        return file.read().strip()
+    return record if record.get("boot_id") == boot_id() and record.get("version") == VERSION else None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from sampan.build.debian import closure, index, layout
+from sampan.build.debian import closure, index, layout, shelf
 from sampan.build.debian.mirror import CONNECTIONS, Mirror
 from sampan.build.debian.stanza import MAX_DEB_BYTES, Package, check
 from sampan.build.entry import Entry
@@ -110,7 +110,7 @@ class Maker:
             )
         manifest = _close(suites, roots, suite, architecture)
         document = {"version": 1, "time": int(self._clock()), "manifest": manifest.document()}
-        _keep(path, render(document).encode())
+        shelf.keep(path, render(document).encode())
         return manifest
 
     def entries(self, manifest: Manifest, python: str) -> list[Entry]:
@@ -147,7 +147,7 @@ class Maker:
     def _fetch(self, apt: apts.Apt, mirror: Mirror, suite: str, package: Package) -> tuple[str, bytes]:
         """Return name and .deb, from the cache or the mirror, with the hash that the manifest says."""
         path = f"{self._cache}/debs/{package.sha256}.deb"
-        kept = _read(path)
+        kept = shelf.read(path, MAX_DEB_BYTES)
         if kept is not None and hashlib.sha256(kept).hexdigest() == package.sha256:
             return package.name, kept
         root = _root(apt, suite)
@@ -163,7 +163,7 @@ class Maker:
             raise Corrupt(
                 f"the package `{package.name}` {package.version} is not what the signed index says: its hash differs"
             )
-        _keep(path, contents)
+        shelf.keep(path, contents)
         return package.name, contents
 
 
@@ -187,26 +187,3 @@ def _root(apt: apts.Apt, suite: str) -> str:
         hints = ("add Debian's security archive to apt's sources", "or choose packages anew with `--upgrade`")
         raise Unavailable("the base has security updates, and apt here has no archive of them", hints=hints)
     return security.uri
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_DEB_BYTES + 1)
-    except FileNotFoundError:
-        return None
-
-
-def _keep(path: str, content: bytes) -> None:
-    """Keep a file whose content is checked whenever it is read."""
-    import threading
-
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}-{threading.get_ident()}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)

@@ -11,7 +11,6 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 
-from sampan.build.debian.stanza import MAX_DEB_BYTES
 from sampan.errors import Corrupt
 
 _MAGIC = b"!<arch>\n"
@@ -108,8 +107,3 @@ def _entries(tar: bytes, subject: str) -> Iterator[tuple[tarfile.TarInfo, bytes]
                     yield header, content
     except (tarfile.TarError, ValueError) as error:
         raise Corrupt(f"{subject} holds a malformed tar") from error
-
-
-def is_too_large(size_bytes: int) -> bool:
-    """Tell whether a .deb of this size passes the bound."""
-    return size_bytes > MAX_DEB_BYTES

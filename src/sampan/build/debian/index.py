@@ -8,12 +8,11 @@ not past its Valid-Until, unless apt here is told not to mind, which is then sai
 
 import calendar
 import hashlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sampan.build.debian import deb, keyring
+from sampan.build.debian import deb, keyring, shelf
 from sampan.build.debian.mirror import Mirror, unreachable_hints
 from sampan.build.debian.stanza import Package, Packages
 from sampan.errors import Corrupt, InvalidArgument, NotFound, Unavailable
@@ -126,14 +125,14 @@ class _Reader:
             raise NotFound(f"{subject} has no packages for `{self._architecture}`")
         digest, size = hashes[path]
         kept = f"{self._cache}/{digest}.xz"
-        packed = _read(kept)
+        packed = shelf.read(kept, MAX_PACKED_BYTES)
         if packed is None or hashlib.sha256(packed).hexdigest() != digest:
             by_hash = f"main/binary-{self._architecture}/by-hash/SHA256/{digest}"
             source = by_hash if fields.get("Acquire-By-Hash", "").lower() == "yes" else path
             packed = self._fetch_index(archive, f"dists/{name}/{source}", min(size, MAX_PACKED_BYTES), subject)
             if hashlib.sha256(packed).hexdigest() != digest:
                 raise Corrupt(f"{subject} is not what its signed release says: `{path}` has another hash")
-            _write(kept, packed)
+            shelf.keep(kept, packed)
         return deb.unxz(packed, MAX_PACKAGES_BYTES, subject)
 
     def _more_keys(self, archive: Archive, name: str, signed: bytes) -> keyring.Certificates:
@@ -203,20 +202,3 @@ def _time(text: str, subject: str) -> float:
         )
     except ValueError as error:
         raise Corrupt(f"{subject} has a malformed date") from error
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read(MAX_PACKED_BYTES + 1)
-    except FileNotFoundError:
-        return None
-
-
-def _write(path: str, content: bytes) -> None:
-    """Keep `content`; whoever reads it checks its hash, so a torn write costs a download and no more."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
