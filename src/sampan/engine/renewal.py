@@ -33,10 +33,11 @@ MODULES = (
     "sampan.engine.state",
     "sampan.engine.switchboard",
     "sampan.engine.watch",
+    "sampan.kernel",
+    "sampan.kernel.memory",
     # In the end:
     "sampan.engine.connection",
     "sampan.engine.takedown",
-    "sampan.kernel",
     "sampan.kernel.netlink",
     "sampan.kernel.nftables",
     "sampan.kernel.syscalls",

@@ -13,8 +13,9 @@ once. Bounds:
   sends more is cut off. So signals are always read.
 - At most CLIENTS at once; more are closed as they come.
 
-Quiet: when nothing has moved for a while and nothing waits to, `run` returns False: then the whole switchboard is its
-descriptors and the few facts of `document`, from which another interpreter may go on (`renewal`).
+Quiet: when nothing has moved for a while and nothing waits to, `run` lets its caller rest, or returns False: then the
+whole switchboard is its descriptors and the few facts of `document`, from which another interpreter may go on
+(`renewal`).
 
 The end: the pidfd becomes readable, the pipes are read empty, `run` returns True. Then the monitor records, and
 `farewell` tells everybody the status; `flush` waits for those that still have output to take.
@@ -33,6 +34,8 @@ from sampan.errors import SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.document import Document
     from sampan.engine.output import OutputLog
 
@@ -153,16 +156,16 @@ class Switchboard:
             {self._pidfd, *listener, *self._by_fd, *self._outputs, *([self._stdin] if self._stdin >= 0 else [])}
         )
 
-    def run(self, quiet_seconds: float | None = None) -> bool:
+    def run(self, quiet_seconds: float | None = None, rest: "Callable[[], None] | None" = None) -> bool:
         """Go on until the container's process has ended and all its output has been taken: True.
 
-        False after `quiet_seconds` in which nothing moved, if nothing waits to.
+        After `quiet_seconds` in which nothing moved, if nothing waits to: call `rest` and go on; False without one.
         """
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         _signal.signal(_signal.SIGTERM, lambda *_: None)
         _signal.set_wakeup_fd(writing)
         try:
-            has_ended = self._loop(reading, quiet_seconds)
+            has_ended = self._loop(reading, None if quiet_seconds is None else quiet_seconds * 1000, rest)
         finally:
             _signal.set_wakeup_fd(-1)
             self._forget(reading)
@@ -172,26 +175,34 @@ class Switchboard:
             self._drain()
         return has_ended
 
-    def _loop(self, reading: int, quiet_seconds: float | None) -> bool:
-        timeout = None if quiet_seconds is None else quiet_seconds * 1000
+    def _loop(self, reading: int, quiet: float | None, rest: "Callable[[], None] | None") -> bool:
+        timeout = quiet
         while True:
             ready = self._wait(reading, timeout)
+            timeout = quiet
             if not ready and not self._is_busy():
-                return False
+                if rest is None:
+                    return False
+                rest()
+                timeout = None
             for fd, events in ready:
                 if fd == reading:
                     os.read(reading, 64)
                     self._signal(self.on_termination)
-                elif fd in self._outputs:
-                    self._on_output(fd)
-                elif fd == self._stdin:
-                    self._on_stdin(events)
-                elif fd in self._by_fd:
-                    self._on_client(self._by_fd[fd], events)
-                elif self._listener is not None and fd == self._listener.fileno():
-                    self._on_listener()
+                else:
+                    self._serve(fd, events)
             if any(fd == self._pidfd for fd, _ in ready):
                 return True
+
+    def _serve(self, fd: int, events: int) -> None:
+        if fd in self._outputs:
+            self._on_output(fd)
+        elif fd == self._stdin:
+            self._on_stdin(events)
+        elif fd in self._by_fd:
+            self._on_client(self._by_fd[fd], events)
+        elif self._listener is not None and fd == self._listener.fileno():
+            self._on_listener()
 
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""

@@ -49,17 +49,18 @@ class Watch:
         self._board.add(channel, is_launcher=True)
         self._board.tell(frame.pack(frame.STARTED))
         # A foreign runtime is told of the end by code that is not in a renewal's list.
-        if not self._board.run(None if self._state.runtime is not None else _QUIET_SECONDS):
+        may_renew = self._state.runtime is None
+        if not self._board.run(_QUIET_SECONDS, None if may_renew else _rest):
             renewal.renew(self._carried(), self._descriptors())
             # Where that cannot be, we go on as we are.
-            self._board.run()
+            self._board.run(_QUIET_SECONDS, _rest)
         self._end()
 
     def go_on(self) -> None:
         """Go on in a fresh interpreter, to the end."""
         self._board.resume(self._document["board"])
         self._log.hold_back(self._document["held_back"])
-        self._board.run()
+        self._board.run(_QUIET_SECONDS, _rest)
         self._end()
 
     def _carried(self) -> "Document":
@@ -111,6 +112,13 @@ class Watch:
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._document["fault"])
+
+
+def _rest() -> None:
+    """Nothing moves, and may not for days: be small."""
+    from sampan.kernel import memory
+
+    memory.drop_code()
 
 
 def _oom_kills(path: str) -> int:
