@@ -101,11 +101,11 @@ def test_a_container_that_does_not_listen_is_a_closed_connection(forwarded: Forw
     with socket.socket() as probe:
         probe.bind(("127.0.0.2", 0))
         port = probe.getsockname()[1]
-    with socket.create_connection((_LOOPBACK, forwarded(port, "tcp")), timeout=5) as client:
-        try:
+    try:
+        with socket.create_connection((_LOOPBACK, forwarded(port, "tcp")), timeout=5) as client:
             assert client.recv(1) == b""
-        except ConnectionResetError:
-            pass
+    except ConnectionResetError:
+        pass  # so soon that connect(2) sees it too
 
 
 def test_a_stream_that_is_cut_off_does_not_look_whole(forwarded: Forward) -> None:
