@@ -25,7 +25,7 @@ import select
 import struct
 import time
 
-from sampan.kernel import capability, syscalls
+from sampan.kernel import capability, memory, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ class Forwarder:
             if self._sessions:
                 self._forget_silent(time.monotonic())
             has_waited = not told
+            if not told:
+                memory.drop_code()
             for socket in self._gone:
                 socket.close()
                 has_waited = True
