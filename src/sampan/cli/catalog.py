@@ -30,6 +30,7 @@ FAMILIES = {
     "import": "archive",
     "save": "archive",
     "load": "archive",
+    "completion": "completion",
     "version": "system",
     "system reset": "system",
 }
