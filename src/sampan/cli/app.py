@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 128 + 2
 READER_LEFT = 128 + 13
 _GLOBAL = ("-D", "--debug")
-# Commands that a normal user need not enter his namespaces for.
-_WITHOUT_STORE = ("version",)
+# Commands that a normal user need not enter his namespaces for, or that do so themselves.
+_WITHOUT_STORE = ("version", "doctor")
 
 
 def main(words: "Sequence[str] | None" = None) -> int:

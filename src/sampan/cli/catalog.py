@@ -30,6 +30,7 @@ FAMILIES = {
     "import": "archive",
     "save": "archive",
     "load": "archive",
+    "doctor": "doctor",
     "completion": "completion",
     "version": "system",
     "system reset": "system",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sampan.errors import Place
 
-RED, YELLOW, CYAN, BOLD, DIM = "31", "33", "36", "1", "2"
+RED, GREEN, YELLOW, CYAN, BOLD, DIM = "31", "32", "33", "36", "1", "2"
 # A cause chain longer than this is a loop or noise.
 CAUSES_AT_MOST = 8
 # Between two columns, as docker's tables have.
