@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from subprocess import CompletedProcess
 
 import pytest
@@ -43,7 +44,7 @@ class Store:
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
         """Return the rows of a query."""
-        with sqlite3.connect(f"{self.root}/sampan.db") as database:
+        with closing(sqlite3.connect(f"{self.root}/sampan.db")) as database:
             return list(database.execute(query))
 
     def containers(self) -> list[str]:

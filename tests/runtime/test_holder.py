@@ -14,7 +14,12 @@ import pytest
 from sampan import document
 from sampan.errors import SampanError, Unsupported
 from sampan.kernel import syscalls
-from sampan.runtime import holder, holder_record, subordinate
+from sampan.runtime import (
+    holder,
+    holder_process,  # noqa: F401  imported here, since the tests' user may not read the checkout
+    holder_record,
+    subordinate,
+)
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns]

@@ -277,7 +277,7 @@ def _error(path: str, arguments: "tuple[str, ...]", output: str) -> SampanError:
     what = f"`{os.path.basename(path)} {arguments[0]}` failed: {last}"
     if "executable file not found" in last or ("exec" in last and "no such file or directory" in last):
         return CommandNotFound(what)
-    if "permission denied" in last and "exec" in last:
+    if "exec" in last and ("permission denied" in last or "is a directory" in last):
         return CommandNotExecutable(what)
     return SampanError(what)
 
