@@ -1,7 +1,9 @@
 """A normal user's holder: started once, found again, gone after its last user, and honest about what is missing."""
 
 import errno
+import importlib
 import os
+import pkgutil
 import pwd
 import shutil
 import signal
@@ -11,20 +13,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sampan import document
+from sampan import document, kernel, runtime
 from sampan.errors import SampanError, Unsupported
 from sampan.kernel import syscalls
-from sampan.runtime import (
-    holder,
-    holder_process,  # noqa: F401  imported here, since the tests' user may not read the checkout
-    holder_record,
-    subordinate,
-)
+from sampan.runtime import holder, holder_record, subordinate
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns]
 
 _UID = 54321  # nobody's: no entry in passwd, subuid or subgid
+# All that may be imported late, now: that user may not read the checkout where it is in root's own directory.
+for _room in (kernel, runtime):
+    for _module in pkgutil.iter_modules(_room.__path__, f"{_room.__name__}."):
+        importlib.import_module(_module.name)
 
 
 @pytest.fixture
