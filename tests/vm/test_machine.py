@@ -47,10 +47,10 @@ def expected(clone: Path, sampan: Command) -> None:
     (project / "id").write_text(f"{identity}\n", encoding="ascii")
 
 
-def _machine(suite: str, *, share: Path, as_user: bool) -> None:
+def _machine(suite: str, *, share: Path, as_user: bool, script: str = "guest.sh") -> None:
     """Boot a machine, run the guest's script, and fail with its words unless every check was ok."""
     options = ["--timeout", str(MACHINE_SECONDS), "--share", str(share), *(["--user"] if as_user else [])]
-    argv = [sys.executable, str(PROJECT / "tools/vm.py"), *options, suite, "bash /share/tests/vm/guest.sh"]
+    argv = [sys.executable, str(PROJECT / "tools/vm.py"), *options, suite, f"bash /share/tests/vm/{script}"]
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     print(done.stdout)
     assert done.returncode == 0
@@ -75,3 +75,11 @@ def test_a_normal_user_with_uidmap(suite: str, clone: Path) -> None:
     """A normal user whose machine has newuidmap and pasta has the same, over a whole range of ids."""
     (clone / ".uidmap").touch()
     _machine(suite, share=clone, as_user=True)
+
+
+def test_the_wheel_on_a_fresh_machine(clone: Path) -> None:
+    """venv, pipx and uv install the wheel as root and as a normal user, it works, and its removal leaves nothing."""
+    uv = Path(sys.executable).parent / "uv"
+    argv = [str(uv), "build", "-q", "--wheel", "--offline", "--out-dir", str(clone / "dist"), str(PROJECT)]
+    subprocess.run(argv, check=True)
+    _machine("trixie-bare", share=clone, as_user=False, script="install.sh")
