@@ -1,6 +1,9 @@
 """Published ports and addresses, seen from the machine and from another container."""
 
 import json
+import os
+import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -98,3 +101,22 @@ def test_a_server_that_is_not_root_may_take_port_80(sampan: Command) -> None:
     script = "nc -l -p 80 & sleep 0.2; echo | nc -w 1 127.0.0.1 80 && echo ok"
     done = sampan("run", "--rm", "--network", "none", "-u", "1000", "busybox", "sh", "-c", script)
     assert "ok" in done.stdout, done.stderr
+
+
+def test_a_store_that_was_deleted_by_hand_takes_its_network_along(
+    sampan: Command, store: Store, busybox_tar: str
+) -> None:
+    """`rm -r` of a store leaves bridge and rules: the next store's containers are reached all the same."""
+    words = ("run", "-d", "-p", "127.0.0.1::5000", "busybox", "sh", "-c", SERVER)
+    id = sampan(*words, check=True).stdout.strip()
+    monitor, pid = store.monitor(id), int(str(store.state(id)["pid"]))
+    shutil.rmtree(store.root)
+    os.kill(pid, signal.SIGKILL)
+    while os.path.exists(f"/proc/{monitor}"):
+        time.sleep(0.02)
+    sampan("import", busybox_tar, "busybox", check=True)
+    id = sampan(*words, check=True).stdout.strip()
+    told = json.loads(sampan("inspect", id, check=True).stdout)[0]
+    host_port = told["NetworkSettings"]["Ports"]["5000/tcp"][0]["HostPort"]
+    assert _fetch("127.0.0.1", int(host_port)) == "hello\n"
+    sampan("rm", "-f", id, check=True)

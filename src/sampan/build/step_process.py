@@ -222,7 +222,7 @@ class _Runner:
     def _etc(self) -> list[Mount]:
         endpoint = self._network.get("endpoint", {})
         files = etc.files(
-            address=endpoint.get("address", ""),
+            addresses=[endpoint["address"]] if endpoint else [],
             gateway=endpoint.get("gateway", ""),
             is_host_network=self._network["kind"] == HOST,
             **self._request["etc"],

@@ -30,6 +30,11 @@ FAMILIES = {
     "import": "archive",
     "save": "archive",
     "load": "archive",
+    "network create": "network",
+    "network ls": "network",
+    "network inspect": "network",
+    "network rm": "network",
+    "network prune": "network",
     "doctor": "doctor",
     "completion": "completion",
     "version": "system",
@@ -54,6 +59,15 @@ GROUPS = {
     },
     "builder": {"build": "build"},
     "buildx": {"build": "build"},
+    "network": {
+        "create": "network create",
+        "inspect": "network inspect",
+        "list": "network ls",
+        "ls": "network ls",
+        "prune": "network prune",
+        "remove": "network rm",
+        "rm": "network rm",
+    },
     "system": {"reset": "system reset"},
 }
 

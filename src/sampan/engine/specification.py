@@ -145,7 +145,7 @@ def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
     names = ["mount", "pid", "ipc", "uts", "cgroup"]
     if place.uid_mappings:
         names.insert(0, "user")
-    if options.network != "host":
+    if options.network_mode != "host":
         names.append("network")
     return dict.fromkeys(names, "")
 
@@ -156,7 +156,7 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
         write="rw" if options.privileged else "ro",
         shm_bytes=options.shm_size_bytes or standard.SHM_BYTES,
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
-        is_sys_bound=options.network == "host" and bool(place.uid_mappings),
+        is_sys_bound=options.network_mode == "host" and bool(place.uid_mappings),
     )
     asked = {volume.destination for volume in place.volumes}
     idmap = ("idmap",) if place.files_are_idmapped else ()
@@ -184,6 +184,6 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
 
 def _sysctl(options: "RunOptions") -> dict[str, str]:
     """Return docker's default (a server that is not root may take port 80), then what was asked for."""
-    if options.network == "host":
+    if options.network_mode == "host":
         return dict(options.sysctl)
     return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl

@@ -38,7 +38,7 @@ def write(directory: str, files: "Mapping[str, bytes]", owner: int = 0) -> None:
 def files(
     *,
     hostname: str,
-    address: str,
+    addresses: "Iterable[str]",
     gateway: str,
     is_host_network: bool,
     add_host: "Iterable[str]" = (),
@@ -51,8 +51,7 @@ def files(
     for word in add_host:
         name, _, where = word.partition(":")
         lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
-    if address:
-        lines.append(f"{address}\t{hostname}\n")
+    lines += [f"{address}\t{hostname}\n" for address in addresses]
     texts = {
         "hosts": "".join(lines),
         "hostname": hostname + "\n",

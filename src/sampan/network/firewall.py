@@ -5,7 +5,8 @@
     chain publish  nat, prerouting, dstnat     addressed to this machine, and published -> the container
     chain local    nat, output                 the same for what this machine itself sends
     chain leave    nat, postrouting, srcnat    containers go out as the host; hairpins and 127/8 come as the bridge
-    chain forward  filter, forward             into the bridge: answers, published ports, other containers; no more
+    chain forward  filter, forward             into the bridge: answers, published ports, other containers; no more;
+                                               an internal network: neither in nor out
 
     map published     protocol . port            -> address . port      -p 8000:5000
     map published_at  address . protocol . port  -> address . port      -p 127.0.0.1:8000:5000
@@ -50,6 +51,11 @@ def table_of(interface: str) -> str:
     return "sampan" if interface == "sampan0" else interface
 
 
+def _comment(network: "Network") -> str:
+    """Return what tells our table from one of another edition, or of a store that somebody deleted."""
+    return f"{_EDITION}, {network.subnet}/{network.prefix}"
+
+
 def ensure(network: "Network") -> bool:
     """Have the table stand for `network`, and its bridge pass others' forward chains; tell whether it was made.
 
@@ -61,7 +67,7 @@ def ensure(network: "Network") -> bool:
             generation = nft.generation(socket)
             batch = nft.Batch()
             found = nft.table_comment(socket, table_of(network.interface))
-            if found != _EDITION:
+            if found != _comment(network):
                 _make(socket, batch, network, is_there=found is not None)
             _pass_others(socket, batch, network.interface)
             if batch.is_empty or _commit(batch, socket, generation):
@@ -221,7 +227,7 @@ def _make(socket: netlink.Socket, batch: nft.Batch, network: "Network", *, is_th
         maps = (_PUBLISHED, _PUBLISHED_AT)
         kept = [(name, key, data) for name in maps for key, data in nft.elements(socket, table, name)]
         batch.delete_table(table)
-    batch.table(table, _EDITION)
+    batch.table(table, _comment(network))
     target = (nft.TYPE_IPV4, nft.TYPE_PORT)
     batch.map(table, _PUBLISHED, (nft.TYPE_PROTOCOL, nft.TYPE_PORT), target, 1)
     batch.map(table, _PUBLISHED_AT, (nft.TYPE_IPV4, nft.TYPE_PROTOCOL, nft.TYPE_PORT), target, 2)
@@ -247,6 +253,9 @@ def _rules(network: "Network") -> "list[tuple[str, list[bytes]]]":
     is_answer = _has(nft.CT_STATE, nft.ESTABLISHED_RELATED)
     accept, drop, masquerade = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP), nft.masquerade()
     at_address, anywhere = _translations()
+    if network.is_internal:
+        ways = [*from_bridge, *not_to_bridge, drop], [*to_bridge, *not_from_bridge, drop]
+        return [("guard", [*from_bridge, *to_loopback, drop]), *(("forward", way) for way in ways)]
     return [
         ("guard", [*from_bridge, *to_loopback, drop]),
         # SECURITY: a translation comes before the routing that knows 127/8 for a martian.
