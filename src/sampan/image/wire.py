@@ -81,7 +81,9 @@ def at_once(tasks: "Sequence[Callable[[], None]]", stops: "Sequence[Callable[[],
 def explained(error: Unavailable, reference: "Reference", host: "Host", more: tuple[str, ...]) -> Unavailable:
     """Say what to do where the registry does not answer, or does not want to."""
     why = "limits how often it is asked" if isinstance(error, Limited) else "cannot be reached"
-    mirror = f'`[registry."{host.name}"]` with `mirrors = ["https://mirror.example.com"]` in `/etc/sampan/config.toml`'
+    mirror = (
+        f'`[registry."{host.name}"]` with `mirrors = ["https://mirror.example.com"]` in `~/.config/sampan/config.toml`'
+    )
     hints = [*more, f"name a mirror of it: {mirror}"]
     name = reference.familiar_name()
     if name in _RECIPES:

@@ -9,6 +9,7 @@ not verified here, but by who stores them.
 """
 
 import json
+import threading
 import urllib.parse
 from collections.abc import Callable, Generator
 from functools import partial
@@ -78,6 +79,7 @@ class Repository:
         self.path = host.repository(path)
         self._transport = transport
         self._actions = actions
+        self._lock = threading.Lock()
         self._scheme = host.schemes[0] if len(host.schemes) == 1 else ""
         scopes = [f"repository:{self.path}:{actions}"] if path else []
         self._authorizer = Authorizer(
@@ -216,9 +218,10 @@ class Repository:
 
     def _settled(self) -> str:
         """Return the scheme that the host speaks, found by asking where there are two."""
-        if not self._scheme:
-            self._scheme = self._spoken()
-        return self._scheme
+        with self._lock:
+            if not self._scheme:
+                self._scheme = self._spoken()
+            return self._scheme
 
     def _spoken(self) -> str:
         first, second = self.host.schemes

@@ -253,13 +253,13 @@ def resolved(url: str, location: str) -> str:
 
 def reason(error: BaseException) -> BaseException:
     """Return the innermost cause: what urllib3 wraps around it says the address again, in a programmer's words."""
-    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
-        return Unreachable(f"it takes no connection within {CONNECT_SECONDS} seconds")
-    if isinstance(error, urllib3.exceptions.TimeoutError):
-        return Unreachable(f"nothing came for {READ_SECONDS} seconds")
+    is_connecting = isinstance(error, urllib3.exceptions.ConnectTimeoutError)
     while (inner := error.__cause__ or _argument(error)) is not None:
         error = inner
-    return error
+    if not isinstance(error, (TimeoutError, urllib3.exceptions.TimeoutError)):
+        return error
+    seconds = CONNECT_SECONDS if is_connecting else READ_SECONDS
+    return Unavailable(f"nothing came for {seconds} seconds")
 
 
 def _argument(error: BaseException) -> BaseException | None:
