@@ -97,6 +97,12 @@ def registry(registry_program: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture
+def no_registry(environment: dict[str, str]) -> None:
+    """Lead the way to every registry into a proxy that nobody listens at."""
+    environment.update(dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:1"))
+
+
+@pytest.fixture
 def start_registry(registry_program: Path, tmp_path: Path) -> Iterator[Start]:
     """Return `start(more="", tls="")`: run one more registry for the length of a test."""
     from contextlib import ExitStack

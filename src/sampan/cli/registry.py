@@ -262,5 +262,13 @@ COMMANDS = (
         ),
         examples=('printf %s "$TOKEN" | sampan login -u me --password-stdin ghcr.io',),
     ),
-    Command("logout", "[SERVER]", "Forget who you are to a registry", execute=logout, maximum=1, text=_SERVER),
+    Command(
+        "logout",
+        "[SERVER]",
+        "Forget who you are to a registry",
+        execute=logout,
+        maximum=1,
+        text=_SERVER,
+        examples=("sampan logout ghcr.io",),
+    ),
 )
