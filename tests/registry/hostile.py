@@ -40,6 +40,10 @@ def reply(handler: Handler, status: int, body: bytes = b"", **headers: str) -> N
         handler.wfile.write(body)
 
 
+def _absent(handler: Handler) -> None:
+    reply(handler, 404)
+
+
 @contextmanager
 def serving() -> Iterator[Hostile]:
     """Run one until the end of the `with`."""
@@ -52,7 +56,7 @@ def serving() -> Iterator[Hostile]:
             if length := int(self.headers.get("Content-Length") or 0):
                 self.rfile.read(length)
             try:
-                found.replies.get(self.path, lambda handler: reply(handler, 404))(self)
+                found.replies.get(self.path, _absent)(self)
             except (BrokenPipeError, ConnectionResetError):
                 self.close_connection = True  # the client had enough
 
