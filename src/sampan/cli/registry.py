@@ -136,7 +136,8 @@ def _domain(parsed: Parsed) -> str:
     domain = canonical(word.rpartition("://")[2].partition("/")[0])
     try:
         # A word without a dot is a registry here, where it would be a part of a path elsewhere.
-        is_domain = Reference.parse(f"{domain if '.' in domain or ':' in domain else domain + ':443'}/x").path == "x"
+        host = domain if {".", ":"} & set(domain) else f"{domain}:443"
+        is_domain = Reference.parse(f"{host}/x").domain == host
     except InvalidArgument:
         is_domain = False
     if not is_domain:
