@@ -111,7 +111,7 @@ def test_mistakes(sampan: Command, line: str, status: int, words: tuple[str, ...
         ("save -o /dev/null nothing-here", 1),
     ],
 )
-def test_what_is_not_here_is_named(sampan: Command, line: str, status: int) -> None:
+def test_what_is_not_here_is_named(sampan: Command, no_registry: None, line: str, status: int) -> None:
     """A container or image that does not exist is named, and the error says how to go on."""
     done = sampan(*line.split())
     assert done.returncode == status, done.stderr
@@ -119,10 +119,21 @@ def test_what_is_not_here_is_named(sampan: Command, line: str, status: int) -> N
     assert "hint: " in done.stderr
 
 
-def test_a_missing_image_says_where_images_come_from(sampan: Command) -> None:
-    """Running an image that is not here names the commands that make one."""
-    done = sampan("run", "nothing-here")
-    assert "`sampan build`, `sampan load` and `sampan import` make images" in done.stderr
+def test_a_missing_image_says_where_images_come_from(sampan: Command, no_registry: None) -> None:
+    """Where no registry answers, running an image that is not here says which one, and how to get images without it."""
+    done = sampan("run", "python:3.9-slim")
+    assert done.returncode == 125
+    assert "error: the registry `docker.io` cannot be reached for `python:3.9-slim`" in done.stderr
+    assert '[registry."docker.io"]` with `mirrors = ["https://' in done.stderr
+    assert "`sampan bootstrap python:3.9-slim` makes a stand-in" in done.stderr
+
+
+def test_an_image_is_not_asked_for_where_nobody_wants_it(sampan: Command) -> None:
+    """With `--pull never` no registry is asked."""
+    done = sampan("run", "--pull", "never", "nothing-here")
+    assert done.returncode == 125
+    assert "image `nothing-here` is not here" in done.stderr
+    assert "`sampan pull nothing-here` fetches it" in done.stderr
 
 
 def test_a_directory_typed_without_its_dot(sampan: Command, place: str) -> None:

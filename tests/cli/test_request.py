@@ -91,7 +91,7 @@ def test_volumes_binds_and_tmpfs_are_mounts() -> None:
     [
         ("--cpus 1 --cpu-quota 5 img", InvalidArgument),
         ("--restart always img", Unsupported),
-        ("--pull always img", Unsupported),
+        ("--pull sometimes img", InvalidArgument),
         ("--log-driver syslog img", Unsupported),
         ("--security-opt label=x img", Unsupported),
         ("--ulimit nofile=2:1 img", InvalidArgument),

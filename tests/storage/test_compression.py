@@ -4,18 +4,29 @@ import bz2
 import gzip
 import io
 import lzma
+import sys
 from collections.abc import Callable
+from importlib import import_module
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sampan.errors import Corrupt, Unsupported
+from sampan.errors import Corrupt
 from sampan.storage.compression import Pieces, decompressed
+
+zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 pytestmark = [pytest.mark.first]
 
-_PACKERS: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress]
+
+def _zstd_compress(data: bytes) -> bytes:
+    """Compress with a checksum, which the zstd program writes too."""
+    packed: bytes = zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1})
+    return packed
+
+
+_PACKERS: list[Callable[[bytes], bytes]] = [gzip.compress, bz2.compress, lzma.compress, _zstd_compress]
 
 
 def _read(data: bytes) -> bytes:
@@ -58,10 +69,20 @@ def test_a_bomb_comes_in_bounded_pieces() -> None:
     assert max(sizes) <= 1024 * 1024
 
 
-def test_zstd_is_named() -> None:
-    """What Sampan cannot read yet is said, not taken for a tar."""
-    with pytest.raises(Unsupported, match="zstd"):
-        _read(b"\x28\xb5\x2f\xfd" + bytes(20))
+def test_an_index_between_zstd_frames_is_passed_over() -> None:
+    """Skippable frames (RFC 8878 3.1.2), in which some tools keep an index, are no content; nor do they hide any."""
+    index = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"index"
+    whole = index + zstd.compress(b"one") + index + zstd.compress(b"two") + index
+    assert _read(whole) == b"onetwo"
+    with pytest.raises(Corrupt):
+        _read(whole[:-1])
+
+
+def test_a_zstd_window_is_bounded() -> None:
+    """A frame that wants more memory than zstd asks for by itself is refused."""
+    frame = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 28})
+    with pytest.raises(Corrupt):
+        _read(frame.compress(bytes(1024)) + frame.flush())
 
 
 def test_pieces_are_read_like_a_file() -> None:

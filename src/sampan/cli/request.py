@@ -1,6 +1,6 @@
 """The flags of `sampan run` and `sampan create`, and what they ask for as `RunOptions`. Hot."""
 
-from sampan.cli.flags import Flag, Parsed
+from sampan.cli.flags import Flag, Parsed, UsageError
 from sampan.engine import run_options
 from sampan.engine.run_options import RunOptions
 from sampan.errors import InvalidArgument, Unsupported
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sampan.network.endpoint import PortMapping
     from sampan.settings.configuration import Settings
 
+PULLS = ("missing", "always", "never")
 CREATE_FLAGS = (
     Flag("add-host", "list", "add a line to /etc/hosts (`name:address`)"),
     Flag("attach", "list", "attach to stdin, stdout or stderr", short="a"),
@@ -49,8 +50,8 @@ CREATE_FLAGS = (
     Flag("privileged", "bool", "all capabilities, no filters, no user namespace"),
     Flag("publish", "list", "publish a port (`8000:5000`, `127.0.0.1:8000:5000/tcp`)", short="p"),
     Flag("publish-all", "bool", "publish every port that the image exposes", short="P"),
-    Flag("pull", "string", "`missing` or `never`; there are no registries yet"),
-    Flag("quiet", "bool", "print no progress", short="q"),
+    Flag("pull", "string", "ask the registry for the image: if it is `missing` here, `always` or `never`"),
+    Flag("quiet", "bool", "print no progress of a build or pull", short="q"),
     Flag("read-only", "bool", "make the root file system read-only"),
     Flag("restart", "string", "restart policy; there is `no`"),
     Flag("rm", "bool", "remove the container when it ends"),
@@ -137,8 +138,10 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
 
 
 def _refuse_later(parsed: Parsed) -> None:
-    """Refuse the values of flags that have one meaning so far."""
-    for name, known in (("pull", ("missing", "never")), ("restart", ("no",)), ("log-driver", ("json-file",))):
+    """Refuse the values of flags that have one meaning so far, and those that mean nothing."""
+    if parsed.text("pull", "missing") not in PULLS:
+        raise UsageError(f"`--pull` cannot be `{parsed.text('pull')}`", hints=(f"there is: {', '.join(PULLS)}",))
+    for name, known in (("restart", ("no",)), ("log-driver", ("json-file",))):
         word = parsed.text(name)
         if word and word not in known:
             raise Unsupported(f"`--{name} {word}` is not there yet", hints=(f"there is: {', '.join(known)}",))

@@ -1,7 +1,5 @@
 """`sampan run` and `sampan create`: the engine, then the person's terminal. Hot."""
 
-import os
-
 from sampan.cli import cidfile, request, terminal
 from sampan.cli.flags import Command, Parsed
 from sampan.engine import container
@@ -10,8 +8,13 @@ from sampan.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from sampan.cli.render import Printer
     from sampan.settings.configuration import Settings
+
+    T = TypeVar("T")
 
 
 def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -28,10 +31,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Record a container and print its id."""
     wanted = request.options(parsed, settings, parsed.arguments[0])
     cidfile.refuse(parsed)
-    try:
-        made = container.create(settings, wanted)
-    except NotFound as error:
-        raise explain_missing(error, settings, wanted.image) from error.__cause__
+    made = with_image(parsed, settings, printer, lambda: container.create(settings, wanted))
     cidfile.write(parsed, made.id)
     printer.out(made.id)
     return 0
@@ -42,11 +42,8 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
     if not wanted.detach:
         terminal.check(tty=wanted.tty, interactive=wanted.interactive)
     cidfile.refuse(parsed)
-    try:
-        started = container.run(settings, wanted, window=terminal.window() if wanted.tty else None)
-    except NotFound as error:
-        raise explain_missing(error, settings, wanted.image) from error.__cause__
-    with started:
+    window = terminal.window() if wanted.tty else None
+    with with_image(parsed, settings, printer, lambda: container.run(settings, wanted, window=window)) as started:
         cidfile.write(parsed, started.container.id)
         if wanted.detach:
             printer.out(started.container.id)
@@ -60,23 +57,20 @@ def is_path(word: str) -> bool:
     return word.startswith((".", "/", "~"))
 
 
-def explain_missing(error: NotFound, settings: "Settings", image: str) -> NotFound:
-    """Return the error with what to do where it is the image that is missing: perhaps `./` was forgotten."""
-    from sampan.database import connection
-    from sampan.image.store import Images
+def with_image(parsed: Parsed, settings: "Settings", printer: "Printer", act: "Callable[[], T]") -> "T":
+    """Return what `act` does; an image that is not here, or that `--pull always` asks for, is fetched before it."""
+    image = parsed.arguments[0]
+    if parsed.text("pull") == "always":
+        from sampan.cli import registry
 
-    with connection.open(settings) as database:
-        try:
-            Images(database).identify(image)
-        except NotFound as missing:
-            error = missing
-        else:
-            return error
-    if os.path.isdir(image):
-        hint = f"`{image}` is a directory here: `sampan run ./{image}` builds and runs it"
-    else:
-        hint = "there are no registries yet: `sampan build`, `sampan load` and `sampan import` make images"
-    return NotFound(error.what, hints=(hint, *error.hints), at=error.at)
+        registry.fetch(settings, printer, image, parsed=parsed)
+    try:
+        return act()
+    except NotFound as error:
+        from sampan.cli import registry
+
+        registry.fetch_missing(error, settings, printer, image, parsed=parsed)
+    return act()
 
 
 RUN = Command(
@@ -91,7 +85,8 @@ RUN = Command(
     later=request.LATER,
     text=(
         "A PATH begins with `.`, `/` or `~`: the project there is built first, its port is published on 127.0.0.1,\n"
-        "and Ctrl-C stops and removes it. All else is an image. Flags after IMAGE belong to the command."
+        "and Ctrl-C stops and removes it. All else is an image, which is pulled if it is not here.\n"
+        "Flags after IMAGE belong to the command."
     ),
     examples=(
         "sampan run .",

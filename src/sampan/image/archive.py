@@ -38,6 +38,7 @@ _MAX_FILES = 20_000
 _MAX_IMAGES = 1000
 _MAX_JSON_BYTES = 8 * 1024 * 1024
 _MAX_LINKS = 8
+_LAYER_TYPES = {"": oci.OCI_LAYER, "zstd": oci.OCI_LAYER_ZSTD}
 
 
 class Loaded:
@@ -188,7 +189,7 @@ class _Files:
         pieces = _Sniffed(compression.Pieces(bytes(piece) for piece in archive.contents()))
         digest, _ = self._content.put(pieces, _promised(name))
         self.digests[name] = digest
-        self.media_types[digest] = oci.OCI_LAYER_GZIP if compression.name_of(pieces.first) else oci.OCI_LAYER
+        self.media_types[digest] = _LAYER_TYPES.get(compression.name_of(pieces.first), oci.OCI_LAYER_GZIP)
 
 
 class _Sniffed:

@@ -11,6 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sampan.settings.registry import Registry
+
 SYSTEM_FILE = "/etc/sampan/config.toml"
 
 
@@ -19,10 +21,11 @@ class Settings:
 
     `root` is SAMPAN_ROOT (lasting state), `run` is SAMPAN_RUN (nothing that must last). `uid` is the effective user.
     `userns` is `auto` or `host`; `idmap` is `auto`, `idmap` or `shift` (how image ids reach the disk, decision 3);
-    `debian_mirror` overrides apt's; `environment` is the caller's, for those who pass it on.
+    `debian_mirror` overrides apt's; `registries` is by the registry's name; `environment` is the caller's, for those
+    who pass it on.
     """
 
-    __slots__ = ("debian_mirror", "environment", "idmap", "root", "run", "runtime", "uid", "userns")
+    __slots__ = ("debian_mirror", "environment", "idmap", "registries", "root", "run", "runtime", "uid", "userns")
 
     def __init__(self, environment: "Mapping[str, str]", uid: int) -> None:
         """Read the environment of `uid`, then the configuration file where there is one."""
@@ -37,7 +40,8 @@ class Settings:
         own = f"{run}/sampan" if run else f"{self.root}/run"
         self.run = environment.get("SAMPAN_RUN") or ("/run/sampan" if uid == 0 else own)
         config = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
-        file = _read(environment.get("SAMPAN_CONFIG") or f"{config}/sampan/config.toml") or _read(SYSTEM_FILE)
+        own_file = environment.get("SAMPAN_CONFIG") or f"{config}/sampan/config.toml"
+        file, self.registries = _read(own_file) or _read(SYSTEM_FILE) or _NOTHING
         self.userns = environment.get("SAMPAN_USERNS") or file.get("userns", "auto")
         self.idmap = environment.get("SAMPAN_IDMAP") or file.get("idmap", "auto")
         self.runtime = environment.get("SAMPAN_RUNTIME") or file.get("runtime", "sampan")
@@ -49,23 +53,27 @@ def load() -> Settings:
     return Settings(os.environ, os.geteuid())
 
 
-# Every key of config.toml, dotted; an unknown one is an error that suggests the nearest.
+# Every key of config.toml, dotted, but for those of `registry`; an unknown one is an error that suggests the nearest.
 KEYS = ("userns", "idmap", "runtime", "bootstrap.mirror")
+_NOTHING: "tuple[dict[str, str], dict[str, Registry]]" = ({}, {})
 
 
-def _read(path: str) -> dict[str, str]:
-    """Return the dotted keys of the TOML file at `path`; empty where there is none."""
+def _read(path: str) -> "tuple[dict[str, str], dict[str, Registry]] | None":
+    """Return the dotted keys of the TOML file at `path`, and its registries; None where there is no such file."""
     try:
         with open(path, "rb") as file:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return None
     import tomllib  # 13 ms, so only where a file exists
 
     try:
         table = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidArgument("the configuration file is not TOML", at=Place(path)) from error
+    registries = table.pop("registry", {})
+    if not isinstance(registries, dict):
+        raise InvalidArgument("the configuration key `registry` is no table", at=Place(path))
     flat = {key: value for key, value in table.items() if not isinstance(value, dict)}
     flat |= {
         f"{key}.{name}": value for key, sub in table.items() if isinstance(sub, dict) for name, value in sub.items()
@@ -79,4 +87,12 @@ def _read(path: str) -> dict[str, str]:
             raise InvalidArgument(
                 f"the configuration key `{key}` is unknown or not a string", hints=hint, at=Place(path)
             )
-    return flat
+    return flat, _registries(registries, path)
+
+
+def _registries(found: "Mapping[str, object]", path: str) -> "dict[str, Registry]":
+    if not found:
+        return {}
+    from sampan.settings import registry
+
+    return registry.parse(found, path)

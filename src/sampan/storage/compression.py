@@ -1,16 +1,19 @@
 """Which compression a stream has, by its first bytes, and the stream without it.
 
-gzip in several members is normal: builds concatenate one fragment for each wheel. Padding of zeros after the last
-member is passed over, as GNU tar and tapes leave it; anything else is Corrupt.
+gzip in several members is normal: builds concatenate one fragment for each wheel. So are zstd's frames, and those among
+them that say nothing (RFC 8878 3.1.2), in which some tools keep an index. Padding of zeros after the last member is
+passed over, as GNU tar and tapes leave it; anything else is Corrupt.
 """
 
+import sys
 import zlib
 
-from sampan.errors import Corrupt, Unsupported
+from sampan.errors import Corrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
     from typing import Protocol
 
     class Readable(Protocol):
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
             """Return the next bytes."""
 
     class Decompressor(Protocol):
-        """What zlib, bz2 and lzma give for one member."""
+        """What zlib, bz2, lzma and zstd give for one member."""
 
         @property
         def eof(self) -> bool:
@@ -39,6 +42,9 @@ _READ_BYTES = 256 * 1024
 _PIECE_BYTES = 1024 * 1024
 
 _GZIP, _BZIP2, _XZ, _ZSTD = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = tuple(bytes((number,)) + b"\x2a\x4d\x18" for number in range(0x50, 0x60))
+# zstd's own default: more is asked for by `--ultra --long` only.
+_ZSTD_WINDOW_LOG = 27
 
 
 def name_of(first: bytes) -> str:
@@ -64,17 +70,14 @@ class Pieces:
 
 
 def decompressed(source: "Readable") -> "Iterator[bytes]":
-    """Yield the content of `source` to its end, without gzip, bzip2 or xz around it; raises Corrupt, Unsupported."""
+    """Yield the content of `source` to its end, without gzip, bzip2, xz or zstd around it; raises Corrupt."""
     first = source.read(_READ_BYTES)
     # A pipe may give few bytes at first; the longest magic has six.
     while 0 < len(first) < len(_XZ) and (more := source.read(_READ_BYTES)):
         first += more
-    if first.startswith(_ZSTD):
-        hint = "fetch or save the image with gzip layers, or unpack the file with `unzstd` first"
-        raise Unsupported("this is compressed with zstd, which Sampan does not read yet", hints=(hint,))
-    for magic, new in ((_GZIP, _gzip), (_BZIP2, _bzip2), (_XZ, _xz)):
-        if first.startswith(magic):
-            return _members(source, first, magic, new)
+    for magics, new, failures in _KINDS:
+        if first.startswith(magics):
+            return _members(source, first, magics, new, failures())
     return _plain(source, first)
 
 
@@ -84,9 +87,14 @@ def _plain(source: "Readable", first: bytes) -> "Iterator[bytes]":
         first = source.read(_READ_BYTES)
 
 
-def _members(source: "Readable", data: bytes, magic: bytes, new: "Callable[[], Decompressor]") -> "Iterator[bytes]":
+def _members(
+    source: "Readable",
+    data: bytes,
+    magics: tuple[bytes, ...],
+    new: "Callable[[], Decompressor]",
+    failures: tuple[type[Exception], ...],
+) -> "Iterator[bytes]":
     member = new()
-    failures = _failures()
     while data:
         try:
             yield from _pieces(member, data)
@@ -94,7 +102,7 @@ def _members(source: "Readable", data: bytes, magic: bytes, new: "Callable[[], D
             raise Corrupt("the compressed stream is damaged") from error
         data = member.unused_data if member.eof else source.read(_READ_BYTES)
         if member.eof:
-            data = _after_member(source, data, magic)
+            data = _after_member(source, data, magics)
             member = new() if data else member
     if not member.eof:
         raise Corrupt("the compressed stream ends too early")
@@ -107,16 +115,16 @@ def _pieces(member: "Decompressor", data: bytes) -> "Iterator[bytes]":
         yield piece
         if member.eof:
             return
-        # zlib keeps what it was not let to unpack in unconsumed_tail, bz2 and lzma keep it inside.
+        # zlib keeps what it was not let to unpack in unconsumed_tail, the others keep it inside.
         piece = member.decompress(getattr(member, "unconsumed_tail", b""), _PIECE_BYTES)
 
 
-def _after_member(source: "Readable", data: bytes, magic: bytes) -> bytes:
+def _after_member(source: "Readable", data: bytes, magics: tuple[bytes, ...]) -> bytes:
     """Return the beginning of the next member; nothing where only zeros follow."""
     data = data.lstrip(b"\0")
-    while len(data) < len(magic) and (more := source.read(_READ_BYTES)):
+    while len(data) < len(magics[0]) and (more := source.read(_READ_BYTES)):
         data = (data + more).lstrip(b"\0")
-    if data and not data.startswith(magic):
+    if data and not data.startswith(magics):
         raise Corrupt("the compressed stream is followed by something else")
     return data
 
@@ -138,8 +146,40 @@ def _xz() -> "Decompressor":
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=256 * 1024 * 1024)
 
 
-def _failures() -> tuple[type[Exception], ...]:
+def _zstd() -> "Decompressor":
+    zstd = _zstd_module()
+    made: Decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG})
+    return made
+
+
+def _zstd_module() -> "ModuleType":
+    # Python's own since 3.14 (PEP 784); before that the same code, as a package.
+    from importlib import import_module
+
+    return import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+
+
+def _gzip_failures() -> tuple[type[Exception], ...]:
+    return (zlib.error,)
+
+
+def _bzip2_failures() -> tuple[type[Exception], ...]:
+    return (OSError, EOFError)
+
+
+def _xz_failures() -> tuple[type[Exception], ...]:
     import lzma
 
-    # bz2 raises OSError.
-    return (zlib.error, lzma.LZMAError, OSError, EOFError)
+    return (lzma.LZMAError, EOFError)
+
+
+def _zstd_failures() -> tuple[type[Exception], ...]:
+    return (_zstd_module().ZstdError, EOFError)
+
+
+_KINDS = (
+    ((_GZIP,), _gzip, _gzip_failures),
+    ((_BZIP2,), _bzip2, _bzip2_failures),
+    ((_XZ,), _xz, _xz_failures),
+    ((_ZSTD, *_SKIPPABLE), _zstd, _zstd_failures),
+)
