@@ -101,8 +101,8 @@ def test_a_renewal_carries_what_the_end_needs_and_no_more(environment: dict[str,
         import sampan.engine.watch, sampan.engine.takedown, sampan.network.bridge, sampan.network.firewall
         import sampan.runtime.cgroup_v1, sampan.runtime.cgroup_v2, sampan.kernel.memory
         from sampan.engine import renewal
-        import sampan.network.dns
-        listed = {*renewal.MODULES, *renewal.RESOLVER}
+        import sampan.network.dns, sampan.engine.probe
+        listed = {*renewal.MODULES, *renewal.RESOLVER, *renewal.PROBE}
         print(sorted(listed ^ {name for name in sys.modules if name.startswith("sampan")}))
     """
     assert _python(environment, program).stdout == "[]\n"

@@ -58,6 +58,25 @@ MODULES = (
 )
 # With a resolver.
 RESOLVER = ("sampan.network.dns", "sampan.network.record")
+# With a health check: what a probe's runner imports, each time it is forked.
+PROBE = (
+    "sampan.engine.health",
+    "sampan.engine.probe",
+    "sampan.kernel.capability",
+    "sampan.kernel.mount",
+    "sampan.oci",
+    "sampan.oci.runtime",
+    "sampan.runtime.channel",
+    "sampan.runtime.device",
+    "sampan.runtime.filesystem",
+    "sampan.runtime.idmap",
+    "sampan.runtime.init",
+    "sampan.runtime.namespaces",
+    "sampan.runtime.process",
+    "sampan.runtime.recipe",
+    "sampan.runtime.rootfs",
+    "sampan.runtime.target",
+)
 # All that stands on the fresh interpreter's command line; the words after it tell people whose monitor it is.
 _BOOTSTRAP = "import os,sys;exec(os.pread(int(sys.argv[1]),int(sys.argv[2]),0))"
 # What the memfd begins with: a finder of the modules in it, then `go_on`.

@@ -52,11 +52,13 @@ class State:
         "exit_code",
         "finished_at",
         "gid_mappings",
+        "health",
         "monitor_pid",
         "network",
         "oom_killed",
         "pid",
         "process",
+        "restarts",
         "runtime",
         "seccomp",
         "start_time",
@@ -87,6 +89,8 @@ class State:
         seccomp: str = "",
         execution: "Document | None" = None,
         runtime: "Document | None" = None,
+        health: "Document | None" = None,
+        restarts: int = 0,
     ) -> None:
         self.status = status
         self.pid = pid
@@ -112,6 +116,10 @@ class State:
         self.execution = execution or {}
         # The foreign runtime that has it, which must be told of its end; None for our own.
         self.runtime = runtime
+        # docker's Health document; None without a health check.
+        self.health = health
+        # How often the restart policy has started it again since somebody did.
+        self.restarts = restarts
 
     def document(self) -> "Document":
         """Return what `read` reads."""

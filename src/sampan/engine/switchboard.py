@@ -188,7 +188,7 @@ class Switchboard:
         _signal.signal(_signal.SIGTERM, lambda *_: None)
         _signal.set_wakeup_fd(writing)
         try:
-            has_ended = self._loop(reading, None if quiet_seconds is None else quiet_seconds * 1000, rest)
+            has_ended = self._loop(reading, quiet_seconds, rest)
         finally:
             _signal.set_wakeup_fd(-1)
             self._forget(reading)
@@ -199,20 +199,21 @@ class Switchboard:
         return has_ended
 
     def _loop(self, reading: int, quiet: float | None, rest: "Callable[[], None] | None") -> bool:
-        timeout = quiet
+        resting = _after(quiet)
         while True:
-            due = self._due()
-            is_due = due is not None and (timeout is None or due <= timeout)
-            ready = self._wait(reading, due if is_due else timeout)
-            if self._companions and (ready or is_due):
-                self._serve_companions(ready)
-            if not ready and not is_due and not self._is_busy():
-                if rest is None:
-                    return False
-                rest()
-                timeout = None
-            else:
-                timeout = quiet
+            ready = self._wait(reading, resting)
+            is_moved = self._serve_companions(ready)
+            if any(fd not in is_moved for fd, _ in ready):
+                resting = _after(quiet)
+            elif resting is None or time.monotonic() >= resting:
+                if resting is not None and not self._is_busy():
+                    if rest is None:
+                        return False
+                    rest()
+                    resting = None
+                else:
+                    # A companion has moved, or something waits to.
+                    resting = _after(quiet)
             for fd, events in ready:
                 if fd == reading:
                     os.read(reading, 64)
@@ -232,17 +233,15 @@ class Switchboard:
         elif self._listener is not None and fd == self._listener.fileno():
             self._on_listener()
 
-    def _due(self) -> float | None:
-        """Return the milliseconds until a companion's time has come."""
-        dues = [due for companion in self._companions if (due := companion.timeout()) is not None]
-        return min(dues) * 1000 if dues else None
-
-    def _serve_companions(self, ready: list[tuple[int, int]]) -> None:
-        """Call those of whom something is readable, and those whose time has come."""
-        fds = {fd for fd, _ in ready}
+    def _serve_companions(self, ready: list[tuple[int, int]]) -> set[int]:
+        """Call those of whom something is readable, and those whose time has come; return their descriptors."""
+        theirs: set[int] = set()
         for companion in self._companions:
-            if not fds.isdisjoint(companion.descriptors()) or companion.timeout() == 0:
+            descriptors = companion.descriptors()
+            theirs.update(descriptors)
+            if companion.timeout() == 0 or any(fd in descriptors for fd, _ in ready):
                 companion.serve()
+        return theirs
 
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""
@@ -273,8 +272,11 @@ class Switchboard:
         for conversation in list(self._by_fd.values()):
             conversation.socket.close()
 
-    def _wait(self, wakeup: int, timeout: float | None) -> list[tuple[int, int]]:
-        """Poll for what may go on now; registrations are changed only where they differ."""
+    def _wait(self, wakeup: int, until: float | None) -> list[tuple[int, int]]:
+        """Poll for what may go on now, until then or a companion's time at most.
+
+        Registrations are changed only where they differ.
+        """
         wanted = {self._pidfd: select.POLLIN, wakeup: select.POLLIN}
         if self._listener is not None:
             wanted[self._listener.fileno()] = select.POLLIN
@@ -293,7 +295,9 @@ class Switchboard:
             if self._masks.get(fd) != mask:
                 self._poll.register(fd, mask)
                 self._masks[fd] = mask
-        return self._poll.poll(timeout)
+        dues = [] if until is None else [max(0.0, until - time.monotonic())]
+        dues += [due for companion in self._companions if (due := companion.timeout()) is not None]
+        return self._poll.poll(min(dues) * 1000 if dues else None)
 
     def _forget(self, fd: int) -> None:
         if self._masks.pop(fd, None) is not None:
@@ -475,3 +479,8 @@ class Switchboard:
         conversation.out.clear()
         if conversation.is_stdin and self.is_stdin_once:
             self._input.append((None, memoryview(b"")))
+
+
+def _after(seconds: float | None) -> float | None:
+    """Return the moment so many seconds from now."""
+    return None if seconds is None else time.monotonic() + seconds
