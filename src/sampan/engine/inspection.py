@@ -101,7 +101,9 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
 def _status(told: state.State) -> str:
     now = time.time_ns()
     if told.status == state.RUNNING:
-        return f"Up {units.human_duration((now - _nanoseconds(told.started_at)) / _BILLION)}"
+        up = f"Up {units.human_duration((now - _nanoseconds(told.started_at)) / _BILLION)}"
+        health = "" if told.health is None else told.health["Status"]
+        return f"{up} ({'health: ' if health == 'starting' else ''}{health})" if health else up
     if told.status == state.EXITED:
         age = units.human_duration((now - _nanoseconds(told.finished_at)) / _BILLION)
         return f"Exited ({told.exit_code}) {age} ago"
@@ -122,7 +124,8 @@ def _nanoseconds(stamp: str) -> int:
 
 
 def _state_document(told: state.State) -> "Document":
-    return {
+    health = {} if told.health is None else {"Health": told.health}
+    return health | {
         "Status": told.status,
         "Running": told.status == state.RUNNING,
         "Paused": False,

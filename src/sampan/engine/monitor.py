@@ -103,7 +103,7 @@ class _Start:
         # Replaced by the first step; a failure before it needs none.
         self._spec = Spec(Process(()))
         self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
-        self._connector = links.Connector(request["network"], is_rootless=settings.uid != 0)
+        self._connector = links.Connector(request["network"], run=settings.run, is_rootless=settings.uid != 0)
         self._cgroup: cgroup.Cgroup | None = None
         self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None
@@ -217,6 +217,7 @@ class _Start:
         self._state.gid_mappings = [mapping.document() for mapping in self._spec.gid_mappings]
         self._state.seccomp = self._request["seccomp"]
         self._state.network = network
+        plan = self._health_plan()
         self._state.execution = _execution(self._request)
         self._connector.detach()
         stdin, stdout, stderr = pipes.ours()
@@ -231,6 +232,8 @@ class _Start:
             "id": request["id"],
             "name": request["name"],
             "run": self._settings.run,
+            "health": plan,
+            "seccomp_program": self._probe_filter() if plan else None,
             "oom_file": _oom_file(self._state.cgroup, self._spec.cgroups_path),
             "fds": {
                 "pidfd": created.pidfd,
@@ -243,6 +246,22 @@ class _Start:
                 "holder": rootless.descriptors(),
             },
         }
+
+    def _health_plan(self) -> "Document | None":
+        """Return what the container's probes are; nothing is imported where there are none."""
+        if not self._request["config"].get("Healthcheck"):
+            return None
+        from sampan.engine import health
+
+        plan = health.plan(self._request["config"])
+        if plan is not None:
+            self._state.health = {"Status": health.STARTING, "FailingStreak": 0, "Log": []}
+        return plan
+
+    def _probe_filter(self) -> str | None:
+        """Return the seccomp filter of the probes, which is the container's, as hexadecimal digits."""
+        program = self._seccomp_program()
+        return None if program is None else program.hex()
 
     def _fail(self, channel: _socket.socket, error: Exception) -> None:
         """Undo a start that failed, record why, and tell the command."""

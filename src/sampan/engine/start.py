@@ -167,6 +167,9 @@ def _launch(
         database.close()
         trash.empty(settings.root)
         answer = client.receive()
+        while answer is not None and answer[0] == frame.READY:
+            # One that had to execute itself anew (`sealing`) has said so twice.
+            answer = client.receive()
         if answer is None:
             raise Internal("the container's monitor ended before the container was started")
         if answer[0] == frame.ERROR:

@@ -52,11 +52,13 @@ class State:
         "exit_code",
         "finished_at",
         "gid_mappings",
+        "health",
         "monitor_pid",
         "network",
         "oom_killed",
         "pid",
         "process",
+        "restarts",
         "runtime",
         "seccomp",
         "start_time",
@@ -87,6 +89,8 @@ class State:
         seccomp: str = "",
         execution: "Document | None" = None,
         runtime: "Document | None" = None,
+        health: "Document | None" = None,
+        restarts: int = 0,
     ) -> None:
         self.status = status
         self.pid = pid
@@ -112,6 +116,10 @@ class State:
         self.execution = execution or {}
         # The foreign runtime that has it, which must be told of its end; None for our own.
         self.runtime = runtime
+        # docker's Health document; None without a health check.
+        self.health = health
+        # How often the restart policy has started it again since somebody did.
+        self.restarts = restarts
 
     def document(self) -> "Document":
         """Return what `read` reads."""
@@ -126,11 +134,6 @@ def directory(settings: "Settings", container_id: str) -> str:
 def run_directory(settings: "Settings", container_id: str) -> str:
     """Return SAMPAN_RUN/ID."""
     return f"{settings.run}/{container_id}"
-
-
-def network_directory(settings_run: str, network_id: str) -> str:
-    """Return SAMPAN_RUN/networks/ID, where each container on a user-defined network tells its names."""
-    return f"{settings_run}/networks/{network_id}"
 
 
 def publish_name(settings_run: str, name: str, container_id: str) -> None:

@@ -35,9 +35,26 @@ from sampan.errors import SampanError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from sampan.document import Document
     from sampan.engine.output import OutputLog
+
+    class Companion(Protocol):
+        """What shares the poll loop: it is called when one of its descriptors is readable or its time has come."""
+
+        def descriptors(self) -> list[int]:
+            """Return what is polled for input."""
+
+        def timeout(self) -> float | None:
+            """Return the seconds until `serve` is due; None for never."""
+
+        def is_busy(self) -> bool:
+            """Tell whether something is on its way that another interpreter would not know of."""
+
+        def serve(self) -> None:
+            """Do what is due; never wait."""
+
 
 LAUNCHER_BYTES = 256 * 1024
 CLIENT_BYTES = 1024 * 1024
@@ -68,6 +85,7 @@ class Switchboard:
 
     __slots__ = (
         "_by_fd",
+        "_companions",
         "_input",
         "_listener",
         "_log",
@@ -94,6 +112,7 @@ class Switchboard:
         self._input: list[tuple[Conversation | None, memoryview]] = []
         self._poll = select.poll()
         self._masks: dict[int, int] = {}
+        self._companions: list[Companion] = []
         # docker's StdinOnce: the first client's leaving ends stdin.
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
@@ -113,6 +132,10 @@ class Switchboard:
         self._terminal = master
         self._stdin = master if has_stdin else -1
         self._outputs = {master: STDOUT}
+
+    def accompany(self, companion: "Companion") -> None:
+        """Have something else share the loop, from the next `run` on."""
+        self._companions.append(companion)
 
     def add(self, socket: _socket.socket, *, is_launcher: bool = False) -> None:
         """Take over a client's socket."""
@@ -165,7 +188,7 @@ class Switchboard:
         _signal.signal(_signal.SIGTERM, lambda *_: None)
         _signal.set_wakeup_fd(writing)
         try:
-            has_ended = self._loop(reading, None if quiet_seconds is None else quiet_seconds * 1000, rest)
+            has_ended = self._loop(reading, quiet_seconds, rest)
         finally:
             _signal.set_wakeup_fd(-1)
             self._forget(reading)
@@ -176,15 +199,21 @@ class Switchboard:
         return has_ended
 
     def _loop(self, reading: int, quiet: float | None, rest: "Callable[[], None] | None") -> bool:
-        timeout = quiet
+        resting = _after(quiet)
         while True:
-            ready = self._wait(reading, timeout)
-            timeout = quiet
-            if not ready and not self._is_busy():
-                if rest is None:
-                    return False
-                rest()
-                timeout = None
+            ready = self._wait(reading, resting)
+            is_moved = self._serve_companions(ready)
+            if any(fd not in is_moved for fd, _ in ready):
+                resting = _after(quiet)
+            elif resting is None or time.monotonic() >= resting:
+                if resting is not None and not self._is_busy():
+                    if rest is None:
+                        return False
+                    rest()
+                    resting = None
+                else:
+                    # A companion has moved, or something waits to.
+                    resting = _after(quiet)
             for fd, events in ready:
                 if fd == reading:
                     os.read(reading, 64)
@@ -204,10 +233,22 @@ class Switchboard:
         elif self._listener is not None and fd == self._listener.fileno():
             self._on_listener()
 
+    def _serve_companions(self, ready: list[tuple[int, int]]) -> set[int]:
+        """Call those of whom something is readable, and those whose time has come; return their descriptors."""
+        theirs: set[int] = set()
+        for companion in self._companions:
+            descriptors = companion.descriptors()
+            theirs.update(descriptors)
+            if companion.timeout() == 0 or any(fd in descriptors for fd, _ in ready):
+                companion.serve()
+        return theirs
+
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""
-        return bool(self._input) or any(
-            c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values()
+        return (
+            bool(self._input)
+            or any(c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values())
+            or any(companion.is_busy() for companion in self._companions)
         )
 
     def farewell(self, status: int) -> None:
@@ -231,13 +272,18 @@ class Switchboard:
         for conversation in list(self._by_fd.values()):
             conversation.socket.close()
 
-    def _wait(self, wakeup: int, timeout: float | None) -> list[tuple[int, int]]:
-        """Poll for what may go on now; registrations are changed only where they differ."""
+    def _wait(self, wakeup: int, until: float | None) -> list[tuple[int, int]]:
+        """Poll for what may go on now, until then or a companion's time at most.
+
+        Registrations are changed only where they differ.
+        """
         wanted = {self._pidfd: select.POLLIN, wakeup: select.POLLIN}
         if self._listener is not None:
             wanted[self._listener.fileno()] = select.POLLIN
         for fd, conversation in self._by_fd.items():
             wanted[fd] = select.POLLIN | (select.POLLOUT if conversation.out else 0)
+        for companion in self._companions:
+            wanted |= dict.fromkeys(companion.descriptors(), select.POLLIN)
         if not any(c.is_launcher and len(c.out) > LAUNCHER_BYTES for c in self._by_fd.values()):
             wanted |= dict.fromkeys(self._outputs, select.POLLIN)
         if self._stdin >= 0 and self._input:
@@ -249,7 +295,9 @@ class Switchboard:
             if self._masks.get(fd) != mask:
                 self._poll.register(fd, mask)
                 self._masks[fd] = mask
-        return self._poll.poll(timeout)
+        dues = [] if until is None else [max(0.0, until - time.monotonic())]
+        dues += [due for companion in self._companions if (due := companion.timeout()) is not None]
+        return self._poll.poll(min(dues) * 1000 if dues else None)
 
     def _forget(self, fd: int) -> None:
         if self._masks.pop(fd, None) is not None:
@@ -431,3 +479,8 @@ class Switchboard:
         conversation.out.clear()
         if conversation.is_stdin and self.is_stdin_once:
             self._input.append((None, memoryview(b"")))
+
+
+def _after(seconds: float | None) -> float | None:
+    """Return the moment so many seconds from now."""
+    return None if seconds is None else time.monotonic() + seconds

@@ -16,6 +16,8 @@ from sampan.engine.switchboard import Switchboard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine.health import Health
+    from sampan.engine.switchboard import Companion
 
 VERSION = 1
 # A container that has been quiet for so long is one that stays: now memory is worth more than time.
@@ -25,7 +27,7 @@ _QUIET_SECONDS = 1.0
 class Watch:
     """One running container; `document` has the keys that `monitor.watched` writes."""
 
-    __slots__ = ("_board", "_document", "_fds", "_log", "_state")
+    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state")
 
     def __init__(self, document: "Document") -> None:
         """Take over the descriptors that the document names."""
@@ -41,6 +43,11 @@ class Watch:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
         self._board.is_stdin_once = document["is_stdin_once"]
         self._board.on_termination = document["stop_signal"]
+        if document["network"].get("dns"):
+            self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
+        self._health = self._watched_health()
+        if self._health is not None:
+            self._board.accompany(self._health)
 
     def begin(self, channel: _socket.socket) -> None:
         """Take the launcher as the first client and tell it that the container runs; then go on."""
@@ -48,10 +55,11 @@ class Watch:
             self._board.resize(*self._document["window"])
         self._board.add(channel, is_launcher=True)
         self._board.tell(frame.pack(frame.STARTED))
-        # A foreign runtime is told of the end by code that is not in a renewal's list.
-        may_renew = self._state.runtime is None
+        # A foreign runtime is told of the end by code that is not in a renewal's list. And who enters a container
+        # without a user namespace has executed himself in a way that a renewal would undo (`sealing`).
+        may_renew = self._state.runtime is None and (self._health is None or bool(self._state.uid_mappings))
         if not self._board.run(_QUIET_SECONDS, None if may_renew else _rest):
-            renewal.renew(self._carried(), self._descriptors())
+            renewal.renew(self._carried(), self._descriptors(), self._extra())
             # Where that cannot be, we go on as we are.
             self._board.run(_QUIET_SECONDS, _rest)
         self._end()
@@ -64,19 +72,24 @@ class Watch:
         self._end()
 
     def _carried(self) -> "Document":
-        return self._document | {"board": self._board.document(), "held_back": self._log.held_back()}
+        state = {name: getattr(self._state, name) for name in self._state.__slots__}
+        board, held_back = self._board.document(), self._log.held_back()
+        return self._document | {"board": board, "held_back": held_back, "state": state}
 
     def _descriptors(self) -> list[int]:
         return [
             *self._board.descriptors(),
             self._fds["lock"],
             *self._fds["holder"],
-            *self._document["network"].get("held", ()),
+            *self._document["network"]["held"],
+            *(self._document["network"]["dns"] or {}).get("sockets", ()),
         ]
 
     def _end(self) -> None:
         """Go from `ended` to `gone`; see monitor."""
         self._reach(fault.MONITOR_ENDED)
+        if self._health is not None:
+            self._health.close()
         status = self._record_end()
         self._reach(fault.MONITOR_RECORDED)
         self._board.farewell(status)
@@ -98,7 +111,7 @@ class Watch:
         _, wait_status = os.waitpid(self._state.pid, 0)
         status = os.waitstatus_to_exitcode(wait_status)
         status = 128 - status if status < 0 else status
-        if self._document["network"].get("held") or self._document["network"].get("forwarder"):
+        if self._document["network"]["held"] or self._document["network"]["forwarder"]:
             from sampan.engine import takedown
 
             takedown.release(self._document)
@@ -112,6 +125,39 @@ class Watch:
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._document["fault"])
+
+    def _extra(self) -> tuple[str, ...]:
+        """Return the modules that this container's monitor needs and others do not."""
+        resolver = renewal.RESOLVER if self._document["network"]["dns"] else ()
+        return (*resolver, *renewal.PROBE) if self._health is not None else resolver
+
+    def _watched_health(self) -> "Health | None":
+        """Return what probes the container; nothing is imported where nothing does."""
+        plan, told = self._document["health"], self._state.health
+        if plan is None or told is None:
+            return None
+        from sampan.engine import health
+
+        request = {name: getattr(self._state, name) for name in ("process", "uid_mappings", "gid_mappings", "cgroup")}
+        request["seccomp_program"] = self._document["seccomp_program"]
+        return health.Health(plan, told, request, self._fds["pidfd"], self._tell)
+
+    def _tell(self) -> None:
+        """Write the state of a container that runs."""
+        try:
+            state.write(self._document["directory"], self._state, durable=False)
+        except OSError:
+            return  # a full disk: the next result may find room
+        state.reserve(self._document["directory"])
+
+
+def _resolver(dns: "Document", run: str) -> "Companion":
+    from sampan.network import dns as resolver
+    from sampan.network import record
+
+    udp, tcp = (_socket.socket(fileno=fd) for fd in dns["sockets"])
+    names = resolver.Names([(record.directory(run, id), name) for id, name in dns["networks"]])
+    return resolver.Resolver(udp, tcp, names, tuple(dns["servers"]))
 
 
 def _rest() -> None:
