@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _LEVEL = 6
+# For layers that a step made, which mostly never leave this machine.
+_QUICK_LEVEL = 1
 _GZIP = 31  # zlib.h, deflateInit2: windowBits + 16 writes a gzip header
 _PIECE_BYTES = 2 << 20
 _IN_MEMORY_BYTES = 32 << 20
@@ -70,6 +72,20 @@ def write_entries(content: "Content", found: "Sequence[Entry]", record: "Documen
     return Result(digest, packer.diff_id(), size, {**record, "unpacked": packer.unpacked_bytes})
 
 
+def write_tar(content: "Content", fill: "Callable[[TarWriter], Document]") -> Result:
+    """Store a layer of what `fill` writes; it returns the record."""
+    import tempfile
+
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=content.root) as packed:
+        with _Packer(packed, _QUICK_LEVEL) as packer:
+            writer = TarWriter(packer)
+            record = fill(writer)
+            writer.finish()
+        packed.seek(0)
+        digest, size = content.put(packed)
+    return Result(digest, packer.diff_id(), size, {**record, "unpacked": packer.unpacked_bytes})
+
+
 def _passing_file(root: str, size_bytes: int) -> "BinaryIO":
     """Return a file that is gone when it is closed: in memory where little goes into it."""
     import io
@@ -84,10 +100,11 @@ def _passing_file(root: str, size_bytes: int) -> "BinaryIO":
 class _Packer:
     """A writable that packs what is written to it, piece by piece, into members in `into`."""
 
-    __slots__ = ("_buffer", "_hasher", "_into", "_pool", "_waiting", "unpacked_bytes")
+    __slots__ = ("_buffer", "_hasher", "_into", "_level", "_pool", "_waiting", "unpacked_bytes")
 
-    def __init__(self, into: "Writable") -> None:
+    def __init__(self, into: "Writable", level: int = _LEVEL) -> None:
         self._into = into
+        self._level = level
         self._buffer = bytearray()
         self._hasher = new_hasher()
         self._pool: ThreadPoolExecutor | None = None
@@ -123,7 +140,7 @@ class _Packer:
         while self._waiting:
             self._into.write(self._waiting.pop(0).result())
         if rest:
-            self._into.write(_compress(rest))
+            self._into.write(_compress(rest, self._level))
 
     def _submit(self, piece: bytes) -> None:
         if self._pool is None:
@@ -131,7 +148,7 @@ class _Packer:
             from concurrent.futures import ThreadPoolExecutor  # zlib lets other threads run
 
             self._pool = ThreadPoolExecutor(os.cpu_count() or 1)
-        self._waiting.append(self._pool.submit(_compress, piece))
+        self._waiting.append(self._pool.submit(_compress, piece, self._level))
         self._count(piece)
         if len(self._waiting) > _AHEAD:
             self._into.write(self._waiting.pop(0).result())
@@ -193,8 +210,8 @@ class _Members:
                 self._unpacker = zlib.decompressobj(_GZIP)
 
 
-def _compress(piece: bytes) -> bytes:
-    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+def _compress(piece: bytes, level: int = _LEVEL) -> bytes:
+    packer = zlib.compressobj(level, zlib.DEFLATED, _GZIP)
     return packer.compress(piece) + packer.flush()
 
 

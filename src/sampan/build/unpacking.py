@@ -1,10 +1,15 @@
-"""The base layer as a directory, for a build container: the snapshot that the image's containers will use too."""
+"""Layers as directories, for a build's containers: the snapshots that the image's containers will use too."""
 
+from functools import partial
+
+from sampan.runtime.holder import is_single_id
 from sampan.storage.snapshot import Snapshots
 from sampan.storage.unpacker import Rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sampan.build.cache import Result
     from sampan.database.connection import Database
     from sampan.database.lease import Lease
@@ -12,17 +17,27 @@ if TYPE_CHECKING:
     from sampan.image.content import Content
 
 
+def lowers(
+    layers: "Sequence[Result]",
+    content: "Content",
+    database: "Database",
+    *,
+    lease: "Lease",
+    is_root: bool,
+    sink: "Sink",
+    shift: int = 0,
+) -> tuple[str, ...]:
+    """Return the directories of the layers' snapshots, topmost first, making those that are not there.
+
+    `layers` go from the lowest on; `shift` is for a file system that cannot be idmapped. Single-threaded callers only.
+    """
+    rules = Rules(shift=shift, single_id=not is_root and is_single_id(), userxattr=not is_root)
+    opened = [(str(layer.diff_id), partial(content.open, layer.digest)) for layer in layers]
+    return Snapshots(database).ensure(opened, rules=rules, lease=lease, sink=sink)
+
+
 def unpacked(
     base: "Result", content: "Content", database: "Database", *, lease: "Lease", is_root: bool, sink: "Sink"
 ) -> str:
-    """Return the directory of the layer's snapshot, making it where there is none. Single-threaded callers only."""
-    rules = Rules(single_id=not is_root and _has_single_id(), userxattr=not is_root)
-    layer = (str(base.diff_id), lambda: content.open(base.digest))
-    return Snapshots(database).ensure([layer], rules=rules, lease=lease, sink=sink)[0]
-
-
-def _has_single_id() -> bool:
-    """Tell whether this user namespace has one id only (user_namespaces(7))."""
-    with open("/proc/self/uid_map", encoding="utf-8") as file:
-        words = file.read().split()
-    return len(words) == 3 and words[2] == "1"
+    """Return the directory of one layer's snapshot, as `lowers` does."""
+    return lowers([base], content, database, lease=lease, is_root=is_root, sink=sink)[0]

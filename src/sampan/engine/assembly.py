@@ -2,10 +2,10 @@
 
 import os
 
-from sampan.engine import specification, user
+from sampan.engine import specification
 from sampan.engine.run_options import RunOptions, VolumeMount
 from sampan.oci.runtime import IdMapping, Spec
-from sampan.runtime import idmap, rootfs
+from sampan.runtime import idmap, rootfs, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,11 +14,8 @@ if TYPE_CHECKING:
 
 
 def features(settings: "Settings") -> idmap.Features:
-    """Return what the file system of SAMPAN_ROOT can do: tried once, then read from SAMPAN_RUN."""
-    os.makedirs(settings.run, 0o700, exist_ok=True)
-    os.makedirs(settings.root, 0o700, exist_ok=True)
-    forced = idmap.NONE if settings.idmap == "shift" else "auto"
-    return idmap.probe(settings.root, f"{settings.run}/features.json", forced=forced)
+    """Return what the file system of SAMPAN_ROOT can do."""
+    return idmap.features(settings)
 
 
 def spec(request: "Document") -> Spec:
@@ -50,17 +47,12 @@ def _id_mappings(request: "Document", name: str, own: int) -> tuple[IdMapping, .
         return ()
     if request["range"]:
         return idmap.Range(request["range"]).mappings()
-    # A normal user: what the holder's namespace has, as it is. A single id becomes the one that the image asks for.
-    with open(f"/proc/self/{name}", encoding="utf-8") as file:
-        spans = [tuple(map(int, line.split())) for line in file]
-    if sum(size for _, _, size in spans) == 1:
-        return (IdMapping(own, 0, 1),)
-    return tuple(IdMapping(inside, inside, size) for inside, _, size in spans)
+    return idmap.inherited(name, own)
 
 
 def etc(request: "Document") -> "Document":
-    """Return what `etc.write` takes."""
-    options, network, root = request["options"], request["network"], request["root"]
+    """Return what `etc.files` takes."""
+    options, network = request["options"], request["network"]
     return {
         "hostname": request["hostname"],
         "address": network.get("address", ""),
@@ -69,9 +61,13 @@ def etc(request: "Document") -> "Document":
         "add_host": options["add_host"],
         "dns": options["dns"],
         "dns_search": options["dns_search"],
-        # Where nothing can be idmapped the container's root owns its files on disk.
-        "owner": 0 if root["is_idmapped"] else request["range"],
     }
+
+
+def owner(request: "Document") -> int:
+    """Return whose the files are on disk that belong to the container's root."""
+    # Where nothing can be idmapped the container's root owns its files on disk.
+    return 0 if request["root"]["is_idmapped"] else int(request["range"])
 
 
 def open_root(root: "Document", userns_fd: int | None) -> int:

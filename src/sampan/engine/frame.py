@@ -26,14 +26,13 @@ behind input that nobody reads; WINDOW is what bounds that.
 import os
 import struct
 
-from sampan import errors
+from sampan import errors, failure
 from sampan.document import Malformed, parse, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sampan.document import Document
 
 STDIN, STDOUT, STDERR, ERROR = 0, 1, 2, 3
 RESIZE, SIGNAL, CLOSE, EXIT, STARTED, ACK, TICK, READY = 16, 17, 18, 19, 20, 21, 22, 23
@@ -133,44 +132,12 @@ class Decoder:
 
 def render_error(error: BaseException) -> bytes:
     """Return `error` and its chain of causes as a payload that `parse_error` rebuilds."""
-    chain: list[Document] = []
-    current: BaseException | None = error
-    while current is not None and len(chain) < 8:
-        chain.append(_described(current))
-        current = current.__cause__
-    return render({"version": 1, "chain": chain}).encode()
+    return render({"version": 1, "chain": failure.describe(error)}).encode()
 
 
 def parse_error(payload: bytes) -> errors.SampanError:
     """Return the error that `render_error` described, to be raised; its causes hang on it as they did."""
     try:
-        chain = [_rebuilt(link) for link in parse(payload.decode())["chain"]]
-    except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
+        return failure.rebuild(parse(payload.decode())["chain"], "the monitor failed to start the container")
+    except (Malformed, UnicodeDecodeError, KeyError, TypeError, IndexError) as error:
         raise errors.Corrupt("a monitor's error message is not what the attach protocol promises") from error
-    for position in range(1, len(chain)):
-        chain[position - 1].__cause__ = chain[position]
-    first = chain[0]
-    if isinstance(first, errors.SampanError):
-        return first
-    wrapped = errors.Internal("the monitor failed to start the container")
-    wrapped.__cause__ = first
-    return wrapped
-
-
-def _described(error: BaseException) -> "Document":
-    if isinstance(error, errors.SampanError):
-        return {"kind": type(error).__name__, "what": error.what, "hints": list(error.hints)}
-    if isinstance(error, OSError):
-        path = error.filename if isinstance(error.filename, str) else None
-        return {"kind": "OSError", "what": error.strerror or "", "errno": error.errno, "path": path}
-    return {"kind": "Exception", "what": f"{type(error).__name__}: {error}"[:1000]}
-
-
-def _rebuilt(link: "Document") -> BaseException:
-    kind = link["kind"]
-    if kind == "OSError":
-        return OSError(link["errno"], link["what"], link["path"])
-    leaf = getattr(errors, kind, None)
-    if isinstance(leaf, type) and issubclass(leaf, errors.SampanError):
-        return leaf(link["what"], hints=tuple(link["hints"]))
-    return RuntimeError(link["what"])

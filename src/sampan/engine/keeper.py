@@ -13,12 +13,12 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import frame, sealing, state, user
+from sampan.engine import frame, sealing, state
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
 from sampan.kernel import capability, seccomp
 from sampan.oci.runtime import IdMapping, Process, Spec
-from sampan.runtime import cgroup, process
+from sampan.runtime import cgroup, process, user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

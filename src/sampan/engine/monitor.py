@@ -31,13 +31,14 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import assembly, etc, fault, frame, rootless, sealing, state, takedown
+from sampan.engine import assembly, fault, frame, rootless, sealing, state, takedown
 from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch
 from sampan.errors import Internal, SampanError
 from sampan.identity import stat_of
 from sampan.kernel import seccomp
+from sampan.network import etc
 from sampan.oci.runtime import Process, Spec
 from sampan.runtime import cgroup, process
 
@@ -134,7 +135,7 @@ class _Start:
         if self._own_score is not None and self._spec.process.oom_score_adj is None:
             # The container keeps what it would have had.
             self._spec.process.oom_score_adj = self._own_score
-        etc.write(directory, **assembly.etc(request))
+        etc.write(directory, etc.files(**assembly.etc(request)), assembly.owner(request))
         self._listener = _listen(request["run_directory"])
         if request["runtime"]:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}

@@ -10,12 +10,13 @@ import time
 
 from sampan.engine import config as configs
 from sampan.engine import connection as links
-from sampan.engine import fault, idrange, profile, record, state, volume
+from sampan.engine import fault, profile, record, state, volume
 from sampan.engine import name as names
 from sampan.engine.record import Container
 from sampan.errors import Unsupported
 from sampan.identity import boot_id
 from sampan.image.store import Images
+from sampan.runtime import idrange
 from sampan.storage import overlay
 from sampan.storage.snapshot import Snapshots
 

@@ -2,19 +2,11 @@
 
 from sampan.errors import InvalidArgument
 from sampan.kernel import capability
+from sampan.runtime.standard import CAPABILITIES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.engine.run_options import RunOptions
-
-# moby oci/caps/defaults.go
-CAPABILITIES = tuple(
-    "CAP_" + name
-    for name in (
-        "CHOWN DAC_OVERRIDE FSETID FOWNER MKNOD NET_RAW SETGID SETUID SETFCAP SETPCAP NET_BIND_SERVICE SYS_CHROOT KILL "
-        "AUDIT_WRITE"
-    ).split()
-)
 
 
 def of(options: "RunOptions") -> tuple[str, ...]:

@@ -25,6 +25,7 @@ MODULES = (
     "sampan",
     "sampan.errors",
     "sampan.document",
+    "sampan.failure",
     "sampan.engine",
     "sampan.engine.fault",
     "sampan.engine.frame",

@@ -1,41 +1,23 @@
 """What runs, exactly: an image's config and a person's options as one runtime-spec `Spec`. Hot path, no I/O.
 
-Everything that docker adds by itself stands here as data: capabilities, mounts, masked paths, environment. Sources:
-image-spec config.md (what an image's Env, User, WorkingDir mean), runtime-spec config-linux.md, moby's oci/defaults.go.
+What docker adds by itself to every container stands in `runtime.standard`. Sources: image-spec config.md (what an
+image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 """
 
 from sampan.engine import privilege
 from sampan.engine.config import CPU_PERIOD_US, environment_of
-from sampan.engine.user import User
 from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec
+from sampan.runtime import standard
+from sampan.runtime.user import User
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.run_options import RunOptions, VolumeMount
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# moby oci/caps/defaults.go
-MASKED_PATHS = (
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-SHM_BYTES = 64 * 1024 * 1024
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
 WORKERS_LABEL = "io.sampan.workers"
 WORKER_BYTES = 64 * 1024 * 1024
-_STRICT = ("nosuid", "noexec", "nodev")
 
 
 class Place:
@@ -95,8 +77,8 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
         devices=(),
         cgroups_path=f"/sampan/{place.container_id}",
         resources=resources(options),
-        masked_paths=() if options.privileged else MASKED_PATHS,
-        readonly_paths=() if options.privileged else READONLY_PATHS,
+        masked_paths=() if options.privileged else standard.MASKED_PATHS,
+        readonly_paths=() if options.privileged else standard.READONLY_PATHS,
         sysctl=_sysctl(options),
         annotations=dict(options.labels),
     )
@@ -126,7 +108,7 @@ def _limit(value: int) -> int:
 
 def environment(options: "RunOptions", config: "Document", place: Place, user: User) -> tuple[str, ...]:
     """Return the environment: docker's defaults, the image's and the person's, HOME where nobody said."""
-    defaults = [f"PATH={PATH}", f"HOSTNAME={place.hostname}"]
+    defaults = [f"PATH={standard.PATH}", f"HOSTNAME={place.hostname}"]
     if options.tty:
         defaults.append("TERM=xterm")
     if config["Labels"].get(WORKERS_LABEL) == "auto":
@@ -170,23 +152,12 @@ def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
 
 def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     """Return docker's default mounts, the generated files of /etc, then what was asked for, parents before children."""
-    write = ("rw",) if options.privileged else ("ro",)
-    shm = options.shm_size_bytes or SHM_BYTES
-    sysfs = Mount("/sys", "sysfs", "sysfs", (*_STRICT, *write))
-    if options.network == "host" and place.uid_mappings:
+    mounts = standard.mounts(
+        write="rw" if options.privileged else "ro",
+        shm_bytes=options.shm_size_bytes or standard.SHM_BYTES,
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
-        sysfs = Mount("/sys", "bind", "/sys", ("rbind", *_STRICT, *write))
-    mounts = [
-        Mount("/proc", "proc", "proc", _STRICT),
-        Mount("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-        Mount(
-            "/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
-        ),
-        sysfs,
-        Mount("/sys/fs/cgroup", "cgroup", "cgroup", (*_STRICT, *write)),
-        Mount("/dev/mqueue", "mqueue", "mqueue", _STRICT),
-        Mount("/dev/shm", "tmpfs", "shm", (*_STRICT, "mode=1777", f"size={shm}")),  # noqa: S108 - in the container
-    ]
+        is_sys_bound=options.network == "host" and bool(place.uid_mappings),
+    )
     asked = {volume.destination for volume in place.volumes}
     idmap = ("idmap",) if place.files_are_idmapped else ()
     options_of_etc = ("rbind", "rprivate", *idmap)
@@ -204,7 +175,7 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     access = ("ro",) if volume.read_only else ("rw",)
     if volume.kind == "tmpfs":
         words = tuple(word for word in volume.options if word not in {"ro", "rw"})
-        return Mount(volume.destination, "tmpfs", "tmpfs", (*_STRICT, *access, *words))
+        return Mount(volume.destination, "tmpfs", "tmpfs", (*standard.STRICT, *access, *words))
     idmap = ("idmap",) if (place.binds_are_idmapped if volume.kind == "bind" else place.files_are_idmapped) else ()
     words = tuple(word for word in volume.options if word != "nocopy")
     propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)

@@ -14,6 +14,10 @@ from sampan.kernel import mount, syscalls
 from sampan.oci.runtime import IdMapping
 from sampan.runtime import namespaces, recipe, rootfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.settings.configuration import Settings
+
 DETACHED, ATTACHED, NONE = recipe.DETACHED, recipe.ATTACHED, recipe.NONE
 Features = recipe.Features
 RANGE_SIZE = 65536
@@ -74,6 +78,18 @@ def _split(mappings: "tuple[IdMapping, ...]", extents: "list[tuple[int, int]]") 
     return parts
 
 
+def inherited(name: str, own: int) -> "tuple[IdMapping, ...]":
+    """Return a map (`uid_map`, `gid_map`) of all ids that this user namespace has, as they are.
+
+    For a normal user's container: a single id becomes `own`, the one that its process has.
+    """
+    with open(f"/proc/self/{name}", encoding="utf-8") as file:
+        spans = [tuple(map(int, line.split())) for line in file]
+    if sum(size for _, _, size in spans) == 1:
+        return (IdMapping(own, 0, 1),)
+    return tuple(IdMapping(inside, inside, size) for inside, _, size in spans)
+
+
 def create_userns(uid_mappings: "tuple[IdMapping, ...]", gid_mappings: "tuple[IdMapping, ...]") -> int:
     """Return a descriptor of a new user namespace with these maps, which no process is in; the caller closes it."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -98,6 +114,14 @@ def create_userns(uid_mappings: "tuple[IdMapping, ...]", gid_mappings: "tuple[Id
         os.waitpid(pid, 0)
 
 
+def features(settings: "Settings") -> Features:
+    """Return what the file system of SAMPAN_ROOT can do: tried once, then read from SAMPAN_RUN."""
+    os.makedirs(settings.run, 0o700, exist_ok=True)
+    os.makedirs(settings.root, 0o700, exist_ok=True)
+    forced = NONE if settings.idmap == "shift" else "auto"
+    return probe(settings.root, f"{settings.run}/features.json", forced=forced)
+
+
 def probe(root_directory: str, cache: str, *, forced: str = "auto") -> Features:
     """Return the features of the file system of `root_directory`, tried once for each kernel and recorded in `cache`.
 
@@ -112,12 +136,12 @@ def probe(root_directory: str, cache: str, *, forced: str = "auto") -> Features:
     except (KeyError, TypeError):  # not tried yet, or by another version
         pass
     try:
-        features = _try(root_directory)
+        found = _try(root_directory)
     except Unsupported:  # without user namespaces there is nothing to map; not recorded, since a sysctl can change it
         return Features(NONE, has_detached_overlay=False, has_idmapped_tmpfs=False)
-    known[key] = {name: getattr(features, name) for name in Features.__slots__}
+    known[key] = {name: getattr(found, name) for name in Features.__slots__}
     _write_cache(cache, known)
-    return features
+    return found
 
 
 def _read_cache(cache: str) -> "document.Document":
@@ -162,9 +186,9 @@ def _works(directory: str, userns_fd: int | None, name: str) -> bool:
     # Volatile, since the end of an overlay that is not syncs the whole file system: up to half a second for nothing.
     layout = (f"{directory}/lower",), f"{directory}/upper", f"{directory}/work"
     source = rootfs.RootSource(*layout, is_idmapped=userns_fd is not None, is_volatile=True)
-    features = Features(name, has_detached_overlay=name == DETACHED, has_idmapped_tmpfs=False)
+    tried = Features(name, has_detached_overlay=name == DETACHED, has_idmapped_tmpfs=False)
     try:
-        os.close(rootfs.open_root(source, userns_fd, features, userxattr=not _is_initial_userns()))
+        os.close(rootfs.open_root(source, userns_fd, tried, userxattr=not _is_initial_userns()))
     except OSError as error:
         if error.errno in (errno.EINVAL, errno.EPERM, errno.EBADF, errno.EOPNOTSUPP, errno.ENOSYS):
             return False

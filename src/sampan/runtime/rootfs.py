@@ -34,9 +34,10 @@ class RootSource:
     `upper` and `work` are in the same directory; both are empty for a root that is read-only. `is_idmapped` is false
     where the ids on disk are already the container's (a shifted snapshot, or no user namespace). `is_volatile` leaves
     out the sync of the whole file system at the end, for an upper that is thrown away after and never mounted again.
+    `is_whole`: a changed file is whole in the upper, and a renamed directory too, so that it can be read as a layer.
     """
 
-    __slots__ = ("is_idmapped", "is_volatile", "lowers", "upper", "work")
+    __slots__ = ("is_idmapped", "is_volatile", "is_whole", "lowers", "upper", "work")
 
     def __init__(
         self,
@@ -46,12 +47,14 @@ class RootSource:
         *,
         is_idmapped: bool = True,
         is_volatile: bool = False,
+        is_whole: bool = False,
     ) -> None:
         self.lowers = lowers
         self.upper = upper
         self.work = work
         self.is_idmapped = is_idmapped
         self.is_volatile = is_volatile
+        self.is_whole = is_whole
 
 
 def open_root(
@@ -73,6 +76,9 @@ def open_root(
     is_detached = features.has_detached_overlay if mapped_fd is None else features.overlay_recipe == recipe.DETACHED
     with _Clones(source, mapped_fd) as clones, _FileSystemIds(clones.upper if mapped_fd is not None else None):
         flags = ("userxattr",) * userxattr + ("volatile",) * (source.is_volatile and bool(source.upper))
+        if source.is_whole and not userxattr:
+            # The kernel may be built with both on (overlayfs.rst); where a user namespace mounts they are always off.
+            flags += ("redirect_dir=off", "metacopy=off")
         fd = _open_detached(clones, flags) if is_detached else _open_attached(clones, flags)
     if userns_fd is not None:
         # SECURITY: no device program watches a container with a user namespace, and a node opens by its mode.
@@ -171,7 +177,11 @@ def _open_detached(clones: _Clones, flags: "tuple[str, ...]") -> int:
 
 def _make(context: int, flags: "tuple[str, ...]") -> int:
     for flag in flags:
-        syscalls.fsconfig_flag(context, flag)
+        key, equals, value = flag.partition("=")
+        if equals:
+            syscalls.fsconfig_string(context, key, value)
+        else:
+            syscalls.fsconfig_flag(context, key)
     syscalls.fsconfig_string(context, "source", "sampan")
     syscalls.fsconfig_create(context)
     return syscalls.fsmount(context)

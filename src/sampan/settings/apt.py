@@ -67,10 +67,14 @@ class Apt:
     def credentials(self, uri: str) -> tuple[str, str] | None:
         """Return login and password that auth.conf has for `uri`; the last match wins, as for apt."""
         found = None
-        for path in [_under(self.root, "etc/apt/auth.conf"), *_listed(self.root, "etc/apt/auth.conf.d", (".conf",))]:
-            for machine, login, password in _parse_auth(_read(path)):
-                found = (login, password) if _matches(machine, uri) else found
+        for machine, login, password in _parse_auth(self.passwords().decode(errors="replace")):
+            found = (login, password) if _matches(machine, uri) else found
         return found
+
+    def passwords(self) -> bytes:
+        """Return all of auth.conf and of the files beside it."""
+        paths = [_under(self.root, "etc/apt/auth.conf"), *_listed(self.root, "etc/apt/auth.conf.d", (".conf",))]
+        return "\n".join(filter(None, map(_read, paths))).encode()
 
 
 def load(settings: Settings, root: str = "/") -> Apt:

@@ -82,6 +82,20 @@ def load(settings: Settings, project: str, cache_directory: str) -> Index:
     return Index(environment=environment, arguments=arguments, constraints=tuple(pip.get("constraint", "").split()))
 
 
+def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's settings about indexes, by the names of its options: the strongest of files and variables."""
+    return _pip(environment)
+
+
+def uv_configuration(environment: Mapping[str, str]) -> bytes:
+    """Return the person's or the machine's own uv.toml where it names an index; else nothing."""
+    for path in _uv_files(environment):
+        if _names_index(path):
+            with open(path, "rb") as file:
+                return file.read(_MAX_FILE_BYTES)
+    return b""
+
+
 def _translated(pip: Mapping[str, str]) -> dict[str, str]:
     """Say pip's settings in uv's words."""
     found = {}
@@ -144,19 +158,16 @@ def _uv_names_index(caller: Mapping[str, str], project: str) -> bool:
     """Tell whether uv's own settings say where packages come from."""
     if any(caller.get(name) for name in _UV_INDEX_VARIABLES):
         return True
-    home = caller.get("HOME") or "/"
-    config = caller.get("XDG_CONFIG_HOME") or f"{home}/.config"
-    named = (
-        [caller["UV_CONFIG_FILE"]]
-        if caller.get("UV_CONFIG_FILE")
-        else [
-            "/etc/uv/uv.toml",
-            f"{config}/uv/uv.toml",
-            f"{project}/uv.toml",
-            f"{project}/pyproject.toml",
-        ]
-    )
-    return any(_names_index(path) for path in named)
+    own = [] if caller.get("UV_CONFIG_FILE") else [f"{project}/uv.toml", f"{project}/pyproject.toml"]
+    return any(_names_index(path) for path in (*_uv_files(caller), *own))
+
+
+def _uv_files(caller: Mapping[str, str]) -> list[str]:
+    """Return uv's configuration files that are no project's, the strongest first."""
+    if caller.get("UV_CONFIG_FILE"):
+        return [caller["UV_CONFIG_FILE"]]
+    config = caller.get("XDG_CONFIG_HOME") or f"{caller.get('HOME') or '/'}/.config"
+    return [f"{config}/uv/uv.toml", "/etc/uv/uv.toml"]
 
 
 def _names_index(path: str) -> bool:

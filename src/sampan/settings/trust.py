@@ -18,6 +18,8 @@ _BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 )
+_MAX_FILE_BYTES = 16 << 20
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -28,6 +30,32 @@ def ca_bundle(environment: "Mapping[str, str]") -> str | None:
         if os.path.isfile(path):
             return path
     return None
+
+
+def certificates(environment: "Mapping[str, str]") -> bytes:
+    """Return all certificates of every bundle that a variable names, and of the distribution's, each once."""
+    named = [environment[name] for name in _VARIABLES if environment.get(name)]
+    found: dict[bytes, None] = {}
+    for path in dict.fromkeys((*named, *_BUNDLES)):
+        for part in read(path).split(_BEGIN)[1:]:
+            body, end, _ = part.partition(_END)
+            if end:
+                found[body.strip()] = None
+    return b"".join(b"%s\n%s\n%s\n" % (_BEGIN, body, _END) for body in found)
+
+
+def netrc(environment: "Mapping[str, str]") -> bytes:
+    """Return the person's passwords for hosts (curl's and pip's netrc); empty where there are none."""
+    return read(environment.get("NETRC") or f"{environment.get('HOME') or '/'}/.netrc")
+
+
+def read(path: str) -> bytes:
+    """Return what a file of settings holds; empty where it is not there, or not ours to read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_FILE_BYTES)
+    except OSError:
+        return b""
 
 
 def proxy_variables(environment: "Mapping[str, str]") -> dict[str, str]:

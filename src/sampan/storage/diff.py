@@ -99,6 +99,10 @@ class TarWriter:
         """Add a hard link to `target`, which the archive has brought before."""
         self._entry(b"1", os.fsencode(path), link=os.fsencode(target), mode=mode, owner=(uid, gid), mtime=mtime)
 
+    def add_fifo(self, path: str, *, mode: int = 0o644, uid: int = 0, gid: int = 0, mtime: int = 0) -> None:
+        """Add a named pipe."""
+        self._entry(b"6", os.fsencode(path), mode=mode, owner=(uid, gid), mtime=mtime)
+
     def finish(self) -> None:
         """Write the end of the archive: two blocks of zeros."""
         self._file.write(bytes(2 * _BLOCK))

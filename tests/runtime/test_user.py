@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sampan.engine import user
 from sampan.errors import InvalidArgument
+from sampan.runtime import user
 
 pytestmark = [pytest.mark.first]
 

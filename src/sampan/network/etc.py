@@ -1,13 +1,12 @@
-"""The files of /etc that the engine makes for each start: hosts, hostname, resolv.conf. Hot path."""
+"""The files of /etc that a container gets at each start: hosts, hostname, resolv.conf. Hot path."""
 
 import os
 
-from sampan.engine import state
 from sampan.settings import resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -19,8 +18,24 @@ ff02::2\tip6-allrouters
 FILE_BYTES = 64 * 1024
 
 
-def write(
-    directory: str,
+def write(directory: str, files: "Mapping[str, bytes]", owner: int = 0) -> None:
+    """Write what `files` returned in `directory`; `owner` is who the container's root is on disk.
+
+    Not synced: they are made again by every start.
+    """
+    for name, content in files.items():
+        path = f"{directory}/{name}"
+        fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        try:
+            os.write(fd, content)
+            if owner:
+                os.fchown(fd, owner, owner)
+        finally:
+            os.close(fd)
+        os.rename(f"{path}.new", path)
+
+
+def files(
     *,
     hostname: str,
     address: str,
@@ -29,12 +44,8 @@ def write(
     add_host: "Iterable[str]" = (),
     dns: "Iterable[str]" = (),
     dns_search: "Iterable[str]" = (),
-    owner: int = 0,
-) -> None:
-    """Write the three files in `directory`; `owner` is who the container's root is on disk.
-
-    Not synced: they are made again by every start.
-    """
+) -> "dict[str, bytes]":
+    """Return the three files by name."""
     base = _read("/etc/hosts") if is_host_network else HOSTS
     lines = [base.rstrip("\n") + "\n"]
     for word in add_host:
@@ -42,16 +53,12 @@ def write(
         lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
     if address:
         lines.append(f"{address}\t{hostname}\n")
-    files = {
+    texts = {
         "hosts": "".join(lines),
         "hostname": hostname + "\n",
         "resolv.conf": resolv_conf(tuple(dns), tuple(dns_search), is_host_network=is_host_network),
     }
-    for name, text in files.items():
-        path = f"{directory}/{name}"
-        state.write_file(path, text.encode("utf-8", "surrogateescape"), durable=False, mode=0o644)
-        if owner:
-            os.chown(path, owner, owner)
+    return {name: text.encode("utf-8", "surrogateescape") for name, text in texts.items()}
 
 
 def resolv_conf(dns: tuple[str, ...], search: tuple[str, ...], *, is_host_network: bool) -> str:

@@ -6,8 +6,8 @@ import pytest
 
 from sampan.database import connection
 from sampan.database.connection import Database
-from sampan.engine import idrange
 from sampan.errors import Unsupported
+from sampan.runtime import idrange
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first]
