@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from sampan.build.dockerfile.stage import Stage, Stages
     from sampan.document import Document
     from sampan.errors import Place
+    from sampan.oci.digest import Digest
 
     class World(Protocol):
         """What lowering asks of the machine."""
@@ -81,13 +82,14 @@ class Request:
 
 
 class Lowered:
-    """The target's state, and what is to be said about the file: (place, text) pairs."""
+    """The target's state, what is to be said about the file, and where each vertex stands in it."""
 
-    __slots__ = ("state", "warnings")
+    __slots__ = ("places", "state", "warnings")
 
-    def __init__(self, state: State, warnings: "list[tuple[Place, str]]") -> None:
+    def __init__(self, state: State, warnings: "list[tuple[Place, str]]", places: "dict[Digest, Place]") -> None:
         self.state = state
         self.warnings = warnings
+        self.places = places
 
 
 def lower(stages: "Stages", request: Request, world: "World") -> Lowered:
@@ -104,6 +106,7 @@ class _Lowering:
         self._bases: dict[str, Base] = {}
         self._known: set[str] = set()  # every ARG that was declared
         self._warnings: list[tuple[Place, str]] = []
+        self._places: dict[Digest, Place] = {}
         target = stages.target(request.target)
         self._target = target
         self._globals = self._read_globals()
@@ -115,7 +118,7 @@ class _Lowering:
         if self._request.labels:
             state.config["Labels"] = {**(state.config.get("Labels") or {}), **self._request.labels}
         self._warn_of_unused()
-        return Lowered(state, self._warnings)
+        return Lowered(state, self._warnings, self._places)
 
     # -------------------------------------------------------------------------------------------- arguments and bases
     def _read_globals(self) -> dict[str, str]:
@@ -214,6 +217,12 @@ class _Lowering:
         return state
 
     def _apply(self, item: "Instruction", state: State, stage: "Stage") -> None:
+        count = len(state.chain)
+        self._change(item, state, stage)
+        for vertex in state.chain[count:]:
+            self._places[vertex.digest] = item.statement.at
+
+    def _change(self, item: "Instruction", state: State, stage: "Stage") -> None:
         match item:
             case Run():
                 self._run(item, state, stage)
@@ -429,6 +438,7 @@ class _Lowering:
             "mounts": mounts,
             "network": is_asked,
             "hosts": list(self._request.hosts),
+            "epoch": self._request.epoch,
         }
         shown = [f"{name}={value}" for name, value in variables.items() if name not in PROXIES]
         told_words = [f"|{len(shown)}", *shown, *args] if shown else args
