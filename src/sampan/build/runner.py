@@ -2,7 +2,7 @@
 
 from sampan.build import copier, layer, step
 from sampan.build.cache import Result
-from sampan.errors import InvalidArgument, NotFound, SampanError
+from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, NotFound, SampanError
 from sampan.events import Event
 
 TYPE_CHECKING = False
@@ -42,9 +42,12 @@ class Runs:
             made = step.run(
                 stock.workshop, stock.below(vertex, results), what, output=lines.take, epoch=options["epoch"]
             )
+        except (CommandNotFound, CommandNotExecutable) as error:
+            # For the build it is a step that failed, of status 1 as docker's.
+            raise SampanError(error.what, hints=error.hints, at=at) from error.__cause__
         except SampanError as error:
-            # Whatever it is in the container, for the build it is a failure at this line, of status 1 as docker's.
-            raise _Failed(error.what, hints=error.hints, at=error.at or at) from error.__cause__
+            error.at = error.at or at
+            raise
         finally:
             lines.end()
         record = {**made.record, "empty": not made.record["entries"], "created": int(stock.workshop.clock())}
@@ -114,10 +117,6 @@ class Runs:
         """Return a layer of what a bind mount shows of the context: without what .dockerignore keeps out."""
         stock = self._stock
         return layer.write_tar(stock.workshop.content, copier.shown(stock, source or ".", at).write)
-
-
-class _Failed(SampanError):
-    """A RUN failed."""
 
 
 class _Lines:

@@ -168,6 +168,8 @@ class Copy(Instruction):
         super().__init__(statement)
         found = _json(statement)
         words = found if found is not None else statement.rest.split()
+        if found is None and looks_like_json(statement.rest):
+            raise self.wrong(f"`{statement.rest[:100]}` is no JSON list", _json_hint(statement.keyword))
         if statement.heredocs and found is None:
             words = heredoc.words(statement.rest)
         if len(words) < 2:
@@ -214,6 +216,8 @@ class Several(Instruction):
     def __init__(self, statement: "Statement") -> None:
         super().__init__(statement)
         found = _json(statement) if statement.keyword == "VOLUME" else None
+        if found is None and looks_like_json(statement.rest):
+            raise self.wrong(f"`{statement.rest[:100]}` is no JSON list", _json_hint(statement.keyword))
         self.is_exec = found is not None
         self.words = found if found is not None else statement.rest.split()
         if not all(word.strip() for word in self.words) or not self.words:
@@ -330,6 +334,11 @@ def looks_like_json(text: str) -> bool:
     """Tell whether a shell line was probably meant as a JSON list: `['a', 'b']`, `["a" "b"]`, `[“a”]`."""
     is_list = text.startswith("[") and text.endswith("]") and not text.startswith("[ ")
     return is_list and any(quote in text for quote in _QUOTES)
+
+
+def _json_hint(keyword: str) -> str:
+    words = '["/PATH", "/PATH"]' if keyword in {"VOLUME", "EXPOSE"} else '["SOURCE", "DESTINATION"]'
+    return f"write it like `{keyword} {words}`, with plain double quotes and commas"
 
 
 def _json(statement: "Statement") -> list[str] | None:

@@ -20,6 +20,7 @@ from sampan.build.dockerfile.instruction import (
     Run,
     Several,
     Single,
+    looks_like_json,
     suggest,
 )
 from sampan.build.dockerfile.stage import onbuild_texts, origins, triggers
@@ -285,6 +286,7 @@ class _Lowering:
 
     def _command(self, item: Exec, state: State) -> None:
         """CMD, ENTRYPOINT, SHELL."""
+        self._warn_of_json(item)
         words = item.words if item.is_exec else [*state.shell, *item.words] if item.words != [""] else []
         if item.keyword == "SHELL":
             state.config["Shell"] = words
@@ -411,6 +413,7 @@ class _Lowering:
         state.note(text, vertex)
 
     def _run(self, item: Run, state: State, stage: "Stage") -> None:
+        self._warn_of_json(item)
         words, script = _run_words(item)
         args = words if item.is_exec or script else [*state.shell, *words]
         one = state.expander(item)
@@ -444,6 +447,11 @@ class _Lowering:
         told_words = [f"|{len(shown)}", *shown, *args] if shown else args
         subject = f"RUN {item.words[0] if not item.is_exec else ' '.join(item.words)}"
         state.note(f"RUN {' '.join(told_words)}", self._vertex(RUN, subject, options, state, *more))
+
+    def _warn_of_json(self, item: Exec) -> None:
+        if not item.is_exec and looks_like_json(item.words[0]):
+            what = "is no JSON list, so it is a line for the shell: write it with plain double quotes and commas"
+            self._warnings.append((item.statement.at, f"`{item.words[0][:100]}` {what}"))
 
     def _warn_of_unused(self) -> None:
         known = {*self._known, *PROXIES, "SOURCE_DATE_EPOCH"}
