@@ -1,8 +1,8 @@
 """What every test stands on: tiers, capabilities, the leak check and the ground (directories, a root file system).
 
 Plugins, one noun each: `tier` (which tests run, the count at the end), `capability` (what a test needs, `--require`),
-`leak` (what a test left on the machine), `golden` (texts that people read), `ground` (SAMPAN_ROOT, busybox),
-`terminal` (signals as a person has them), `registry` (docker-registry on loopback).
+`leak` (what a test left on the machine), `golden` (texts that people read), `ground` (SAMPAN_ROOT, busybox), `person`
+(a normal user), `terminal` (signals as a person has them), `registry` (docker-registry on loopback).
 """
 
 pytest_plugins = (
@@ -10,6 +10,7 @@ pytest_plugins = (
     "tests.plugin.golden",
     "tests.plugin.ground",
     "tests.plugin.leak",
+    "tests.plugin.person",
     "tests.plugin.registry",
     "tests.plugin.terminal",
     "tests.plugin.tier",

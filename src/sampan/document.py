@@ -50,6 +50,19 @@ def parse(text: str) -> "Document":
     return value
 
 
+def parse_list(text: str) -> "list[Any]":
+    """Parse `text`, one JSON array with no white space before it; raise `Malformed` for anything else."""
+    try:
+        value, end = _scan(text, 0)
+    except (StopIteration, SystemError, ValueError, RecursionError) as error:
+        msg = "not a JSON array"
+        raise Malformed(msg) from error
+    if not isinstance(value, list) or text[end:].strip():
+        msg = "not one JSON array"
+        raise Malformed(msg)
+    return value
+
+
 def render(value: object) -> str:
     """Print `value` (dicts with string keys, lists, strings, numbers, booleans, None) as one line of JSON."""
     return "".join(make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", True, False, False)(value, 0))

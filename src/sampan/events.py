@@ -15,7 +15,8 @@ class Event:
     """One thing that happened.
 
     `kind` is `step` (a stage begins), `progress` (bytes or items of `subject`), `choice` (a decision with its reason in
-    `text`), `done` (a stage ended; `text` says with what result) or `warning`. `total` is 0 where it is not known.
+    `text`), `output` (one line of what a command in a build printed), `done` (a stage ended; `text` says with what
+    result) or `warning`. `total` is 0 where it is not known.
     """
 
     __slots__ = ("current", "kind", "subject", "text", "total")

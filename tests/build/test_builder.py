@@ -20,7 +20,7 @@ import pytest
 from sampan.build import builder
 from sampan.database import connection
 from sampan.document import parse
-from sampan.errors import Exhausted, InvalidArgument, NotFound, Unavailable, Unsupported
+from sampan.errors import Exhausted, InvalidArgument, NotFound, Unavailable
 from sampan.events import Event
 from sampan.image.content import Content
 from sampan.oci.reference import Reference
@@ -87,7 +87,7 @@ def test_article(bench: Bench) -> None:
     """The article's project becomes a small image of four layers that runs gunicorn as nobody, without a shell."""
     result = bench.build(tags=(Reference.parse("hello"),))
     config = result.image.config["config"]
-    assert result.plan.port == 5000
+    assert result.port == 5000
     assert config["Entrypoint"] == ["/usr/bin/tini", "--"]
     assert config["Cmd"][0] == "gunicorn"
     assert config["User"] == "65532:65532"
@@ -265,13 +265,6 @@ def test_plain_script(bench: Bench, place: str) -> None:
     assert result.image.config["config"]["Cmd"] == ["python", "main.py"]
     assert "ExposedPorts" not in result.image.config["config"]
     assert len(result.image.layers) == 3
-
-
-def test_dockerfile(bench: Bench) -> None:
-    """A Dockerfile is not passed over in silence."""
-    bench.write("Dockerfile", b"FROM scratch\n")
-    with pytest.raises(Unsupported, match="Dockerfile"):
-        bench.build()
 
 
 def test_read_only_project(bench: Bench) -> None:

@@ -1,112 +1,21 @@
 """A normal user's containers, without and with a range of subordinate ids: the same words, the same ends."""
 
 import json
-import os
-import pwd
-import shutil
-import signal
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from sampan.settings.configuration import Settings
 from tests.engine.conftest import Store
-
-Command = Callable[..., subprocess.CompletedProcess[str]]
+from tests.plugin.person import Person, end_holder
 
 pytestmark = [
     pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns, pytest.mark.cgroup,
 ]  # fmt: skip
 
-SOURCE = str(Path(__file__).resolve().parents[2] / "src")
-# Somebody whom Debian has, who owns nothing and runs nothing: newuidmap wants a name.
-USER = "games"
-UID, GID = pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid
-PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sampan.cli.app import main; sys.exit(main())"
 
-
-def _interpreter() -> str:
-    """Return a Python that a normal user may execute."""
-    for path in (sys.executable, "/usr/bin/python3"):
-        try:
-            subprocess.run([path, "-I", "-S", "-c", ""], check=True, user=UID, group=GID, extra_groups=[], cwd="/")
-        except OSError:
-            continue
-        return path
-    pytest.skip("no interpreter here is a normal user's to execute")
-
-
-@pytest.fixture
-def user(place: str, environment: dict[str, str], busybox_tar: str) -> Iterator[Command]:
-    """Yield the command of a normal user who has busybox; in the end the holder is gone too."""
-    interpreter = _interpreter()
-    os.chmod(place, 0o755)  # noqa: S103 - a normal user passes through
-    shutil.copytree(f"{SOURCE}/sampan", f"{place}/src/sampan", ignore=shutil.ignore_patterns("__pycache__"))
-    # Compiled once, by the interpreter that runs it: else every command would compile everything.
-    subprocess.run([interpreter, "-I", "-S", "-m", "compileall", "-q", f"{place}/src"], check=True)
-    tar = shutil.copy(busybox_tar, f"{place}/busybox.tar")
-    os.chmod(tar, 0o644)
-    for name in ("r", "n"):
-        os.chown(f"{place}/{name}", UID, GID)
-    ours = {"PATH": "/usr/bin:/bin", "HOME": place, "XDG_RUNTIME_DIR": f"{place}/n"}
-    ours |= {key: value for key, value in environment.items() if key.startswith("SAMPAN_")}
-
-    def command(*words: str, check: bool = False, fault: str = "") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [interpreter, "-I", "-S", "-c", PROGRAM, f"{place}/src", *words],
-            env=ours | ({"SAMPAN_FAULT": fault} if fault else {}),
-            user=UID, group=GID, extra_groups=[], capture_output=True, text=True, timeout=60, check=False, cwd="/",
-        )  # fmt: skip
-        if check:
-            assert done.returncode == 0, done.stderr
-        return done
-
-    command("import", f"{place}/busybox.tar", "busybox", check=True)
-    yield command
-    _end_holder(f"{place}/n")
-
-
-def _end_holder(run: str) -> None:
-    """End the holder now: its ten seconds of patience are too long for a test."""
-    try:
-        with open(f"{run}/holder.json", encoding="ascii") as file:
-            pid = int(json.load(file)["pid"])
-        os.kill(pid, signal.SIGKILL)
-    except (FileNotFoundError, ProcessLookupError):
-        return
-    while _is_alive(pid):
-        time.sleep(0.01)
-
-
-def _is_alive(pid: int) -> bool:
-    """Tell whether a process has not ended; who reaps it may take his time."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b") ")[2][:1] not in b"ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-@pytest.fixture
-def subordinate() -> Iterator[None]:
-    """Give the user a range in /etc/subuid and /etc/subgid for the length of a test."""
-    if shutil.which("newuidmap") is None:
-        pytest.skip("newuidmap is not installed")
-    before = {}
-    for path in ("/etc/subuid", "/etc/subgid"):
-        before[path] = Path(path).read_text(encoding="utf-8") if os.path.exists(path) else ""
-        Path(path).write_text(f"{before[path]}{USER}:1500000:65536\n", encoding="utf-8")
-    yield
-    for path, text in before.items():
-        Path(path).write_text(text, encoding="utf-8")
-
-
-def test_a_single_id_is_enough(user: Command, store: Store) -> None:
+def test_a_single_id_is_enough(user: Person, store: Store) -> None:
     """Without newuidmap or a range: run, output, status; the image's USER is the one id there is; nothing is left."""
     done = user("run", "--rm", "busybox", "sh", "-c", "id -u; cat /proc/self/uid_map; exit 5")
     assert done.returncode == 5, done.stderr
@@ -118,14 +27,14 @@ def test_a_single_id_is_enough(user: Command, store: Store) -> None:
     assert _left(user, store) == []
 
 
-def test_what_is_missing_is_said_once(user: Command, place: str) -> None:
+def test_what_is_missing_is_said_once(user: Person, place: str) -> None:
     """The command that starts the holder warns of what a normal user lacks here; the next ones do not."""
-    _end_holder(f"{place}/n")
+    end_holder(f"{place}/n")
     assert "warning" in user("run", "--rm", "busybox", "true").stderr
     assert user("run", "--rm", "busybox", "true").stderr == ""
 
 
-def test_a_limit_that_cannot_be_applied_is_an_error_for_who_asked(user: Command) -> None:
+def test_a_limit_that_cannot_be_applied_is_an_error_for_who_asked(user: Person) -> None:
     """Nobody else is bothered."""
     user("run", "--rm", "busybox", "true", check=True)
     done = user("run", "--rm", "--memory", "64m", "busybox", "true")
@@ -133,7 +42,7 @@ def test_a_limit_that_cannot_be_applied_is_an_error_for_who_asked(user: Command)
     assert done.returncode == 0 or "`--memory`" in done.stderr
 
 
-def test_a_published_port_and_docker_s_words(user: Command, store: Store) -> None:
+def test_a_published_port_and_docker_s_words(user: Person, store: Store) -> None:
     """A port is forwarded, to its end; exec, logs, stop, start and rm do what they do for root."""
     server = "mkdir -p /w; echo hello > /w/index.html; exec httpd -f -p 5000 -h /w"
     user("run", "-d", "--name", "web", "-p", "127.0.0.1::5000", "busybox", "sh", "-c", server, check=True)
@@ -150,7 +59,7 @@ def test_a_published_port_and_docker_s_words(user: Command, store: Store) -> Non
     assert _left(user, store) == []
 
 
-def test_with_a_range_there_are_many_ids(subordinate: None, user: Command, store: Store) -> None:
+def test_with_a_range_there_are_many_ids(subordinate: None, user: Person, store: Store) -> None:
     """With newuidmap and /etc/subuid a container has all the ids it needs, and they are the image's own inside."""
     script = "cat /proc/self/uid_map; touch /x; chown 1000:1000 /x; ls -ln /x; exec su -s /bin/sh user -c 'id -u'"
     done = user("run", "--rm", "busybox", "sh", "-c", script)
@@ -161,7 +70,7 @@ def test_with_a_range_there_are_many_ids(subordinate: None, user: Command, store
 
 
 @pytest.mark.parametrize("point", ["command-committed", "monitor-created", "monitor-running", "monitor-recorded"])
-def test_a_crash_leaves_nothing(user: Command, store: Store, point: str) -> None:
+def test_a_crash_leaves_nothing(user: Person, store: Store, point: str) -> None:
     """Kill -9 at the points that matter: nothing is left after the next command."""
     user("run", "--rm", "-p", "127.0.0.1::80", "busybox", "sleep", "0.2", fault=point)
     time.sleep(0.5)
@@ -170,14 +79,14 @@ def test_a_crash_leaves_nothing(user: Command, store: Store, point: str) -> None
     assert _left(user, store) == []
 
 
-def test_killing_the_holder_is_no_end(user: Command, place: str, settings: Settings) -> None:
+def test_killing_the_holder_is_no_end(user: Person, place: str, settings: Settings) -> None:
     """Kill -9 of the holder: the next command starts another, and containers run."""
     user("run", "--rm", "busybox", "true", check=True)
-    _end_holder(f"{place}/n")
+    end_holder(f"{place}/n")
     assert user("run", "--rm", "busybox", "echo", "again", check=True).stdout == "again\n"
 
 
-def _left(user: Command, store: Store) -> list[str]:
+def _left(user: Person, store: Store) -> list[str]:
     """Return what is left after the next commands, but for the holder's own files."""
     deadline = time.monotonic() + 3
     while True:

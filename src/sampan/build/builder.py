@@ -1,64 +1,40 @@
-"""The front door: a project directory becomes an image in the store. Hot.
+"""The front door: a directory becomes an image in the store, by its Dockerfile where it has one, else as Python. Hot.
 
-    scan files -> detect -> plan -> lock (resolve what it lacks) -> graph -> solve -> config and manifest -> store
-
-A change of code touches the application's layer and nothing else, in some 20 ms: so what resolves, fetches and installs
-is imported only when something is missing. Whatever is made is stored whole before it is recorded, under a lease, so
-that a build can be killed at any point, run beside others, and be repeated.
+Each front-end is a module of its own (`stages`, `project`); what they share is decided here: for which processor, and
+by which clock.
 """
 
 import os
 import time
 
-from sampan.build import config, pin
-from sampan.build import context as contexts
-from sampan.build import lock as locks
-from sampan.build.executor import Executors
-from sampan.build.graph import Vertex
-from sampan.build.options import Options
-from sampan.build.python import detect, lower
-from sampan.build.python import plan as plans
-from sampan.build.session import Session
-from sampan.build.solver import solve
-from sampan.database.lease import Lease
-from sampan.errors import InvalidArgument, NotFound, Place, Unsupported
-from sampan.events import Event, ignore
-from sampan.image.content import Content
-from sampan.image.store import Images
-from sampan.storage.space import saying_how_to_free_space
+from sampan.errors import InvalidArgument, Unsupported
+from sampan.events import ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sampan.build.cache import Result
-    from sampan.build.context import Context
-    from sampan.build.lock import Lock
     from sampan.build.python.plan import Plan
+    from sampan.build.stages import Options
     from sampan.database.connection import Database
-    from sampan.document import Document
+    from sampan.errors import Place
     from sampan.events import Sink
     from sampan.image.store import Image
-    from sampan.oci.digest import Digest
     from sampan.oci.reference import Reference
     from sampan.settings.configuration import Settings
 
-# How inputs become bytes, by kind: part of keys, raised when the bytes for the same input change.
-APPLICATION_VERSION = 1
-WHEEL_VERSION = 2
-BYTECODE_VERSION = 2
-LAYOUT_VERSION = 1
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class BuildResult:
-    """What was built: `image_id` (digest of the config), the `plan` behind it, and the `image` as it is stored."""
+    """What was built: the `image` as it is stored, its id, the `port` it listens at, the `plan` of a Python build."""
 
-    __slots__ = ("image", "image_id", "plan")
+    __slots__ = ("image", "image_id", "plan", "port")
 
-    def __init__(self, image: "Image", plan: "Plan") -> None:
+    def __init__(self, image: "Image", port: int | None, plan: "Plan | None" = None) -> None:
         self.image = image
         self.image_id = image.id
+        self.port = port
         self.plan = plan
 
 
@@ -71,49 +47,80 @@ def build(
     locked: bool = False,
     upgrade: bool = False,
     no_cache: bool = False,
-    architecture: str | None = None,
     sink: "Sink" = ignore,
     clock: "Callable[[], float]" = time.time,  # noqa: TID251 -- the default of the parameter
 ) -> BuildResult:
-    """Build the project in `directory`, name the image by `tags`, and return what was built.
+    """Build what is in `directory`, name the image by `tags`, and return what was built."""
+    from sampan.build import stages
+    from sampan.build.dockerfile.lower import Request
 
-    Raises NotFound and InvalidArgument for what is wrong with the project, Unavailable where index or mirror cannot be
-    reached, Corrupt for what was tampered with. Whatever it raises, store and project are as they were.
-    """
+    if stages.find(directory):
+        if locked or upgrade:
+            flag = "--locked" if locked else "--upgrade"
+            hints = ("a Dockerfile says itself what it installs",)
+            raise InvalidArgument(f"`{flag}` is for Python projects without a Dockerfile", hints=hints)
+        request = Request(architecture=architecture(), epoch=epoch(settings))
+        options = stages.Options(request, tags=tags, no_cache=no_cache)
+        return build_dockerfile(settings, database, directory, options, sink=sink, clock=clock)
+    return build_project(
+        settings,
+        database,
+        directory,
+        tags=tags,
+        locked=locked,
+        upgrade=upgrade,
+        no_cache=no_cache,
+        sink=sink,
+        clock=clock,
+    )
+
+
+def build_dockerfile(
+    settings: "Settings",
+    database: "Database",
+    directory: str,
+    options: "Options",
+    *,
+    resolve: "Callable[[str, Place], Image] | None" = None,
+    sink: "Sink" = ignore,
+    clock: "Callable[[], float]" = time.time,  # noqa: TID251 -- the default of the parameter
+) -> BuildResult:
+    """Build by a Dockerfile; `resolve` brings a base that is not in the store."""
+    from sampan.build import stages
+
+    image = stages.build(settings, database, directory, options, resolve=resolve, sink=sink, clock=clock)
+    ports = (image.config.get("config") or {}).get("ExposedPorts") or {}
+    first = next((port for port in ports if port.endswith("/tcp")), "")
+    return BuildResult(image, int(first.partition("/")[0]) if first else None)
+
+
+def build_project(
+    settings: "Settings",
+    database: "Database",
+    directory: str,
+    *,
+    tags: "Sequence[Reference]" = (),
+    locked: bool = False,
+    upgrade: bool = False,
+    no_cache: bool = False,
+    sink: "Sink" = ignore,
+    clock: "Callable[[], float]" = time.time,  # noqa: TID251 -- the default of the parameter
+) -> BuildResult:
+    """Build as a Python project."""
+    from sampan.build import project
+    from sampan.build.options import Options
+
     if locked and upgrade:
         raise InvalidArgument("`--locked` and `--upgrade` exclude each other", hints=("give one of them",))
-    ours = _architecture()
-    if architecture not in {None, ours}:
-        raise Unsupported(f"an image for `{architecture}` cannot be built on `{ours}` yet")
-    options = Options(locked=locked, upgrade=upgrade, no_cache=no_cache, architecture=ours)
-    context = contexts.scan(directory)
-    plan = _plan(directory, context)
-    for choice in plan.choices:
-        sink(Event("choice", choice.what, choice.text()))
-    with saying_how_to_free_space(settings.root), Lease(database, "build") as lease:
-        content = Content(settings.root, lease)
-        with Session(
-            settings=settings,
-            database=database,
-            content=content,
-            lease=lease,
-            context=context,
-            options=options,
-            sink=sink,
-            clock=clock,
-        ) as session:
-            image = _Build(session, plan).image(tags)
-    return BuildResult(image, plan)
+    options = Options(locked=locked, upgrade=upgrade, no_cache=no_cache, architecture=architecture())
+    image, plan = project.build(
+        settings, database, directory, tags=tags, options=options, epoch=epoch(settings), sink=sink, clock=clock
+    )
+    return BuildResult(image, plan.port, plan)
 
 
-def emit_dockerfile(directory: str) -> str:
-    """Return the plan for the project in `directory` as a Dockerfile."""
-    from sampan.build.python import dockerfile
-
-    return dockerfile.emit(_plan(directory, contexts.scan(directory)))
-
-
-def _architecture() -> str:
+def architecture() -> str:
+    """Return this machine's processor in GOARCH's words; raises Unsupported."""
     machine = os.uname().machine
     if machine not in _ARCHITECTURES:
         raise Unsupported(
@@ -122,85 +129,11 @@ def _architecture() -> str:
     return _ARCHITECTURES[machine]
 
 
-def _plan(directory: str, context: "Context") -> "Plan":
-    """Understand the project."""
-    paths = [file.path for file in context.files]
-    if "Dockerfile" in paths:
-        hints = ("keep it out with a line `Dockerfile` in .dockerignore, and the project is built as a Python project",)
-        raise Unsupported(
-            "a Dockerfile is here, and Sampan does not build Dockerfiles yet", hints=hints, at=Place("Dockerfile")
-        )
-    files = {}
-    for file in context.files:
-        if not file.target and file.size_bytes <= detect.MAX_FILE_BYTES and detect.is_interesting(file.path):
-            files[file.path] = context.read(file)
-    return plans.make(detect.detect(_shown(directory), files, paths))
-
-
-def _shown(directory: str) -> str:
-    """Return a directory as a person would type it here."""
-    relative = os.path.relpath(directory)
-    return directory if relative.startswith("..") else "." if relative == "." else f"./{relative}"
-
-
-class _Build:
-    """One build, from pins to the image."""
-
-    def __init__(self, session: Session, plan: "Plan") -> None:
-        self._session = session
-        self._plan = plan
-        self._lock: Lock = locks.read(session.context.root)
-
-    def image(self, tags: "Sequence[Reference]") -> "Image":
-        """Make what is missing, and record the image under its names."""
-        session = self._session
-        pinned = pin.wheels(session, self._plan, self._lock)
-        manifest, base = self._base()
-        vertices = lower.wheels(self._plan, pinned, manifest, WHEEL_VERSION)
-        solved = self._solve(vertices)
-        targets = [
-            lower.bytecode(self._plan, manifest, BYTECODE_VERSION),
-            *lower.pack(vertices, [solved[vertex.digest] for vertex in vertices]),
-            Vertex(
-                lower.APPLICATION, "application", {"version": APPLICATION_VERSION, "files": session.context.digest.hex}
-            ),
-        ]
-        solved = self._solve(targets)
-        pin.write(session, self._lock)
-        layers = [base, *((vertex, solved[vertex.digest]) for vertex in targets)]
-        raw, made = config.build(self._plan, layers, architecture=session.options.architecture, created=self._created())
-        images = Images(session.database)
-        with session.database.transaction():
-            image = images.add(raw, made, session.content)
-            for reference in tags:
-                images.tag(image.id, reference)
-        return images.find(image.id)
-
-    def _base(self) -> "tuple[Document, tuple[Vertex, Result]]":
-        """Return the base's manifest and layer, chosen anew where a locked package has gone from the mirror."""
-        manifest = pin.base(self._session, self._plan, self._lock)
-        try:
-            return manifest, self._base_of(manifest)
-        except NotFound as error:
-            manifest = pin.base_vanished(self._session, self._plan, self._lock, error)
-            return manifest, self._base_of(manifest)
-
-    def _base_of(self, manifest: "Document") -> "tuple[Vertex, Result]":
-        vertex = lower.base(self._plan, manifest, LAYOUT_VERSION)
-        result = self._solve([vertex], manifest)[vertex.digest]
-        self._session.base = result
-        return vertex, result
-
-    def _solve(self, targets: "Sequence[Vertex]", manifest: "Document | None" = None) -> "dict[Digest, Result]":
-        session = self._session
-        executors = Executors(session, self._plan, manifest or {})
-        return solve(targets, executors, session.cache, session.sink, no_cache=session.options.no_cache)
-
-    def _created(self) -> str:
-        """Return the time in the config: SOURCE_DATE_EPOCH's (reproducible-builds.org) or the epoch."""
-        text = self._session.settings.environment.get("SOURCE_DATE_EPOCH", "")
-        if not text:
-            return config.EPOCH
-        if not text.isdigit() or len(text) > 11:
-            raise InvalidArgument(f"SOURCE_DATE_EPOCH is `{text[:40]}`, which is no number of seconds")
-        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(text)))
+def epoch(settings: "Settings", text: str = "") -> int | None:
+    """Return SOURCE_DATE_EPOCH (reproducible-builds.org), or what was given for it; None where there is none."""
+    text = text or settings.environment.get("SOURCE_DATE_EPOCH", "")
+    if not text:
+        return None
+    if not text.isdigit() or len(text) > 11:
+        raise InvalidArgument(f"SOURCE_DATE_EPOCH is `{text[:40]}`, which is no number of seconds")
+    return int(text)

@@ -39,6 +39,13 @@ def build(
     return config.raw, documents.build_manifest(descriptor, blobs).raw
 
 
+def rfc3339(seconds: int) -> str:
+    """Print a time as configs have it."""
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _settings(plan: "Plan") -> "Document":
     """Return the config's `config`, in docker's words."""
     found: Document = {

@@ -30,6 +30,15 @@ class Rules:
                 out = not is_exception
         return out
 
+    def cause(self, path: str) -> str:
+        """Return the pattern that keeps `path` out, as far as it is written; `""` where none does."""
+        parts = path.split("/")
+        found = ""
+        for is_exception, pattern in self._patterns:
+            if bool(found) is is_exception and any(_match(pattern, parts[:end]) for end in range(1, len(parts) + 1)):
+                found = "" if is_exception else "/".join(pattern)
+        return found
+
     def prunes(self, path: str) -> bool:
         """Tell whether the directory `path` need not be entered: it is out and no exception can lie below it."""
         return self.excludes(path) and not self._may_come_back(path.split("/"))
@@ -41,9 +50,9 @@ class Rules:
         )
 
 
-def parse(content: bytes, path: str = ".dockerignore") -> Rules:
-    """Read an ignore file; DEFAULTS come before it. Raises InvalidArgument where it is past a bound."""
-    patterns = [(False, tuple(text.split("/"))) for text in DEFAULTS]
+def parse(content: bytes, path: str = ".dockerignore", *, defaults: "tuple[str, ...]" = DEFAULTS) -> Rules:
+    """Read an ignore file; `defaults` come before it. Raises InvalidArgument where it is past a bound."""
+    patterns = [(False, tuple(text.split("/"))) for text in defaults]
     lines = content.decode("utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -67,14 +76,14 @@ def _match(pattern: tuple[str, ...], parts: "list[str]") -> bool:
         if part == "**":
             reached = set(range(min(reached), len(parts) + 1))
         else:
-            reached = {at + 1 for at in reached if at < len(parts) and _match_part(part, parts[at])}
+            reached = {at + 1 for at in reached if at < len(parts) and match_name(part, parts[at])}
         if not reached:
             return False
     return len(parts) in reached
 
 
-def _match_part(pattern: str, text: str) -> bool:
-    """Match one component: `*`, `?`, `[…]` and escapes, as Go's filepath.Match."""
+def match_name(pattern: str, text: str) -> bool:
+    """Tell whether a pattern matches one component: `*`, `?`, `[…]` and escapes, as Go's filepath.Match."""
     if not any(character in pattern for character in "*?[\\"):
         return pattern == text
     tokens = _tokens(pattern)

@@ -18,6 +18,7 @@ class Scratch:
     """A context whose `path` is an empty directory of ours."""
 
     def __init__(self, root: str) -> None:
+        self._root = root
         self._parent = f"{root}/cache/scratch"
         self._fd = -1
         self.path = ""
@@ -44,7 +45,7 @@ class Scratch:
         return False
 
     def __exit__(self, *exception: object) -> None:
-        _remove(self.path)
+        _remove(self._root, self.path)
         os.close(self._fd)
 
 
@@ -56,7 +57,7 @@ def sweep(root: str) -> None:
     except FileNotFoundError:
         return
     if names:
-        _sweep_directories(parent, names)
+        _sweep_directories(root, names)
         for directory in _CACHES:
             _sweep_files(f"{root}/cache/{directory}")
 
@@ -75,7 +76,8 @@ def _sweep_files(directory: str) -> None:
                 pass  # another build was quicker
 
 
-def _sweep_directories(parent: str, names: list[str]) -> None:
+def _sweep_directories(root: str, names: list[str]) -> None:
+    parent = f"{root}/cache/scratch"
     for name in names:
         try:
             fd = os.open(f"{parent}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,14 +85,16 @@ def _sweep_directories(parent: str, names: list[str]) -> None:
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(f"{parent}/{name}")
+            _remove(root, f"{parent}/{name}")
         except BlockingIOError:
             pass  # its build is running
         finally:
             os.close(fd)
 
 
-def _remove(path: str) -> None:
-    import shutil
+def _remove(root: str, path: str) -> None:
+    """Remove it, whatever steps made in there: their trees are hostile."""
+    from sampan.storage import trash
 
-    shutil.rmtree(path, ignore_errors=True)
+    trash.discard(root, path)
+    trash.empty(root)

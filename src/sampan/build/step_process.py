@@ -11,6 +11,7 @@ Imports only what is cheap: a build waits for it.
 import _signal
 import _socket
 import array
+import errno
 import os
 import select
 import sys
@@ -95,6 +96,7 @@ class _Runner:
         self._listeners: list[_socket.socket] = []
         self._uid_mappings: tuple[IdMapping, ...] = ()
         self._gid_mappings: tuple[IdMapping, ...] = ()
+        self._userns_fd = -1
 
     def start(self, output: int) -> "Created":
         """Make the container and let it go."""
@@ -114,7 +116,7 @@ class _Runner:
             spec,
             root=self._open_root,
             stdio=process.Stdio(null, output, output),
-            seccomp_program=seccomp.program(f"{self._settings.root}/cache/seccomp", standard.CAPABILITIES),
+            seccomp_program=self._filter(),
             meanwhile=self._connect,
         )
         _tell(self._channel, stubs, created.pidfd)
@@ -134,6 +136,12 @@ class _Runner:
         _, status = os.waitpid(created.pid, 0)
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
+
+    def _filter(self) -> bytes:
+        """Return the seccomp filter: with a single id, changes of owner are pretended."""
+        is_single = self._is_rootless and sum(mapping.size for mapping in self._uid_mappings) == 1
+        cache = f"{self._settings.root}/cache/seccomp"
+        return seccomp.program(cache, standard.CAPABILITIES, pretends_owners=is_single)
 
     def _enter_memory(self) -> None:
         """Have a mount namespace of our own, with a tmpfs in it."""
@@ -242,7 +250,8 @@ class _Runner:
             self._write(f"{directory}/{name}", bytes.fromhex(content), 0o444)
         for name in told["directories"]:
             self._make(f"trust/{name}")
-        below = [_bind(f"{told['target']}/{name}", source, "ro") for name, source in told["directories"].items()]
+        named = told["directories"].items()
+        below = [self._directory(f"{told['target']}/{name}", source, "ro") for name, source in named]
         return [_bind(told["target"], directory, "ro", "nosuid", "nodev"), *below]
 
     def _mount(self, number: int, asked: "Document") -> Mount:
@@ -251,7 +260,7 @@ class _Runner:
             case "Layers":
                 return _bind(where, self._layers(number, asked), "rw" if asked["scratch"] else "ro")
             case "Directory":
-                return _bind(where, asked["source"], access)
+                return self._directory(where, asked["source"], access)
             case "Cache":
                 return _bind(where, asked["source"], access, *(("idmap",) if self._request["is_idmapped"] else ()))
             case "Tmpfs":
@@ -262,11 +271,28 @@ class _Runner:
                 self._write(path, bytes.fromhex(asked["content"]), asked["mode"], asked["uid"], asked["gid"])
                 return _bind(where, path, "ro", "nosuid", "nodev")
 
+    def _directory(self, where: str, source: str, access: str) -> Mount:
+        """Return the bind of a directory of the machine: root's files are the step's root's where that can be shown."""
+        if self._request["is_idmapped"]:
+            options = mount.Options(("rbind",))
+            try:
+                os.close(mount.clone(source, options, userns_fd=self._userns()))
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EPERM):
+                    raise
+            else:
+                return _bind(where, source, access, "idmap")
+        return _bind(where, source, access)
+
+    def _userns(self) -> int:
+        """Return a user namespace with the maps that the step's will have."""
+        if self._userns_fd < 0:
+            self._userns_fd = idmap.create_userns(self._uid_mappings, self._gid_mappings)
+        return self._userns_fd
+
     def _layers(self, number: int, asked: "Document") -> str:
         """Mount a chain of layers in our namespace; return a name of what is asked for in it."""
-        userns_fd = (
-            idmap.create_userns(self._uid_mappings, self._gid_mappings) if self._request["is_idmapped"] else None
-        )
+        userns_fd = self._userns() if self._request["is_idmapped"] else None
         fd = self._overlay(tuple(asked["lowers"]), asked["scratch"], userns_fd)
         place = os.open(self._make(f"layers-{number}"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         mount.attach(fd, place)

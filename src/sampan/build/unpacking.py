@@ -34,10 +34,3 @@ def lowers(
     rules = Rules(shift=shift, single_id=not is_root and is_single_id(), userxattr=not is_root)
     opened = [(str(layer.diff_id), partial(content.open, layer.digest)) for layer in layers]
     return Snapshots(database).ensure(opened, rules=rules, lease=lease, sink=sink)
-
-
-def unpacked(
-    base: "Result", content: "Content", database: "Database", *, lease: "Lease", is_root: bool, sink: "Sink"
-) -> str:
-    """Return the directory of one layer's snapshot, as `lowers` does."""
-    return lowers([base], content, database, lease=lease, is_root=is_root, sink=sink)[0]

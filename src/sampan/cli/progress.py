@@ -22,23 +22,26 @@ if TYPE_CHECKING:
 
 # The left column: most wheels' names fit.
 SUBJECT_WIDTH = 20
+# A step of a Dockerfile may be a page long.
+SUBJECT_AT_MOST = 100
 # What the solver says of a step that it did not have to do.
 CACHED = "cached"
 
 
 class Listener:
-    """A sink that shows events on stderr; `quiet` shows warnings only."""
+    """A sink that shows events on stderr; `quiet` shows warnings only, `plain` lines even where bars could be."""
 
-    __slots__ = ("_bars", "_cached", "_done", "_printer", "_progress", "_quiet", "_terminal")
+    __slots__ = ("_bars", "_cached", "_done", "_printer", "_progress", "_quiet", "_speaker", "_terminal")
 
-    def __init__(self, printer: "Printer", *, quiet: bool = False) -> None:
+    def __init__(self, printer: "Printer", *, quiet: bool = False, plain: bool = False) -> None:
         self._printer = printer
         self._quiet = quiet
-        self._terminal = printer.err_colour and os.isatty(2)
+        self._terminal = printer.err_colour and os.isatty(2) and not plain
         self._progress: Progress | None = None
         self._bars: dict[str, TaskID] = {}
         self._done: set[str] = set()
         self._cached = 0
+        self._speaker = ""  # the step whose output was shown last
 
     def __call__(self, event: "Event") -> None:
         """Show one event (`events.Sink`)."""
@@ -50,6 +53,8 @@ class Listener:
             self._row(event.subject, event.text)
         elif event.kind == "done":
             self._end(event)
+        elif event.kind == "output" and not self._terminal:
+            self._output(event)
         else:
             self._advance(event)
 
@@ -78,9 +83,17 @@ class Listener:
         else:
             self._row(event.subject, event.text or (human_size(event.current) if event.current else "done"))
 
+    def _output(self, event: "Event") -> None:
+        """Show a line of a command's output, below the step that it belongs to."""
+        if self._speaker != event.subject:
+            self._speaker = event.subject
+            self._row(event.subject, "")
+        self._line(f"  {self._printer.paint('|', render.DIM)} {render.visible(event.text)}")
+
     def _row(self, subject: str, text: str) -> None:
         """Write one line of two columns."""
-        left = self._printer.paint(render.visible(subject).ljust(SUBJECT_WIDTH), render.CYAN)
+        first = subject.partition("\n")[0][:SUBJECT_AT_MOST]
+        left = self._printer.paint(render.visible(first).ljust(SUBJECT_WIDTH), render.CYAN)
         self._line(f"  {left}  {render.visible(text)}")
 
     def _line(self, text: str) -> None:
@@ -100,8 +113,9 @@ class Listener:
             return
         progress = self._progress or self._start()
         if event.subject not in self._bars:
-            self._bars[event.subject] = progress.add_task(render.visible(event.subject), total=None, detail="")
-        detail = event.text or (human_size(event.current) if event.current else "")
+            name = render.visible(event.subject.partition("\n")[0][:SUBJECT_AT_MOST])
+            self._bars[event.subject] = progress.add_task(name, total=None, detail="")
+        detail = event.text[:SUBJECT_AT_MOST] or (human_size(event.current) if event.current else "")
         total = event.total or None
         bar = self._bars[event.subject]
         progress.update(bar, completed=event.current, total=total, detail=render.visible(detail))

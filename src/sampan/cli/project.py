@@ -46,11 +46,11 @@ def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         terminal.check(tty=first.tty, interactive=first.interactive)
     with Listener(printer, quiet=parsed.is_set("quiet")) as sink, connection.open(settings) as database:
         no_cache = parsed.is_set("no-cache")
-        result = builder.build(settings, database, directory, tags=(), locked=False, no_cache=no_cache, sink=sink)
-    wanted = _options(parsed, settings, result.image_id, result.plan.port)
+        result = builder.build(settings, database, directory, no_cache=no_cache, sink=sink)
+    wanted = _options(parsed, settings, result.image_id, result.port)
     with _started(parsed, settings, wanted) as started:
         try:
-            return _accompany(started, parsed, settings, printer, wanted=wanted, port=result.plan.port)
+            return _accompany(started, parsed, settings, printer, wanted=wanted, port=result.port)
         except (KeyboardInterrupt, OutputGone):
             # What nobody sits in front of any more shall not go on unseen.
             if not wanted.detach:

@@ -60,13 +60,27 @@ _LONGEST_JUMP = 255
 _LONGEST_PROGRAM = 4096  # instructions, BPF_MAXINSNS
 
 
+# What changes owners and ids: with a single id there is nothing to change them to.
+_OWNING = (
+    "chown chown32 fchown fchown32 fchownat lchown lchown32 setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 "
+    "setgroups setgroups32 setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setuid "
+    "setuid32"
+)
+
+
 def program(
-    cache_directory: str, capabilities: tuple[str, ...], *, machine: str = "", profile: "Document | None" = None
+    cache_directory: str,
+    capabilities: tuple[str, ...],
+    *,
+    machine: str = "",
+    profile: "Document | None" = None,
+    pretends_owners: bool = False,
 ) -> bytes:
     """Return the compiled filter for a container with `capabilities`; `profile` None is the default one.
 
-    Reads it from `cache_directory` where it is there, else compiles it (7 ms) and puts it there. Raises InvalidArgument
-    for a profile that cannot be compiled.
+    Reads it from `cache_directory` where it is there, else compiles it (7 ms) and puts it there. With `pretends_owners`
+    the default one answers every change of owner or id with success and does nothing, so that installers which run with
+    a single id go on. Raises InvalidArgument for a profile that cannot be compiled.
     """
     machine = machine or os.uname().machine
     if profile is not None:
@@ -74,7 +88,8 @@ def program(
     from sampan.kernel.capability import bits
 
     # The default profile's version stands in the name through the module's own file, so no digest is needed.
-    path = f"{cache_directory}/default-{_DEFAULT_VERSION}-{machine}-{bits(capabilities):x}.bpf"
+    variant = "-pretending" if pretends_owners else ""
+    path = f"{cache_directory}/default-{_DEFAULT_VERSION}-{machine}-{bits(capabilities):x}{variant}.bpf"
     try:
         with open(path, "rb") as file:
             found = file.read(_LONGEST_PROGRAM * 8 + 1)
@@ -84,7 +99,11 @@ def program(
         pass
     from sampan.kernel import seccomp_default
 
-    compiled = compile(resolve(seccomp_default.DOCUMENT, capabilities, machine=machine), machine=machine)
+    resolved = resolve(seccomp_default.DOCUMENT, capabilities, machine=machine)
+    if pretends_owners:
+        # The last rule without arguments counts; an error number of 0 is success. seccomp(2), SECCOMP_RET_ERRNO
+        resolved["syscalls"].append({"names": _OWNING.split(), "action": "SCMP_ACT_ERRNO", "errnoRet": 0})
+    compiled = compile(resolved, machine=machine)
     _keep(path, compiled)
     return compiled
 

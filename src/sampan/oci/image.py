@@ -198,6 +198,7 @@ def build_config(
     settings: "Document | None" = None,
     history: "Sequence[Document]" = (),
     created: str | None = None,
+    author: str = "",
 ) -> Config:
     """Build a config: `settings` is its `config` object (Env, Cmd, …), `created` a time of RFC 3339."""
     found: Document = {
@@ -208,6 +209,8 @@ def build_config(
     }
     if created:
         found["created"] = created
+    if author:
+        found["author"] = author
     return Config(document.render(found).encode(), found, tuple(diff_ids), platform)
 
 

@@ -1,22 +1,20 @@
 """The base of an image from Debian packages: which ones (a manifest, kept in the lock) and the entries of its layer.
 
 A manifest is resolved once, by a verified index; from then on its packages are fetched by their hashes, so neither the
-mirror nor time can change them. Packages are kept under their hash in `cache/debs`.
+mirror nor time can change them.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sampan.build.debian import closure, index, layout, shelf
-from sampan.build.debian.mirror import CONNECTIONS, Mirror
-from sampan.build.debian.stanza import MAX_DEB_BYTES, Package, check
+from sampan.build.debian.mirror import Mirror
+from sampan.build.debian.pool import Pool
+from sampan.build.debian.stanza import Package, check
 from sampan.build.entry import Entry
 from sampan.document import Malformed, parse, render
-from sampan.errors import Corrupt, NotFound, Unavailable
-from sampan.events import Event
+from sampan.errors import Corrupt
 from sampan.settings import apt as apts
 from sampan.settings.configuration import Settings
 
@@ -108,7 +106,8 @@ class Maker:
                 clock=self._clock,
                 sink=self._sink,
             )
-        manifest = _close(suites, roots, suite, architecture)
+        chosen = closure.close(roots, suites, closure.EXCLUDED | _NO_DEFAULT_PYTHON)
+        manifest = manifest_of(chosen, suites, suite=suite, architecture=architecture)
         document = {"version": 1, "time": int(self._clock()), "manifest": manifest.document()}
         shelf.keep(path, render(document).encode())
         return manifest
@@ -116,23 +115,9 @@ class Maker:
     def entries(self, manifest: Manifest, python: str) -> list[Entry]:
         """Fetch what is missing, check every package, and lay them out."""
         apt = apts.load(self._settings)
-        with Mirror(apt, self._settings) as mirror, ThreadPoolExecutor(CONNECTIONS) as fetchers:
-            try:
-                files = self._unpacked([fetchers.submit(self._fetch, apt, mirror, *item) for item in manifest.packages])
-            except BaseException:
-                fetchers.shutdown(cancel_futures=True)
-                raise
+        with Mirror(apt, self._settings) as mirror:
+            files = Pool(apt, mirror, self._cache).read(manifest.packages, layout.unpack, self._sink)
         return layout.lay_out(files, python=python, architecture=manifest.architecture)
-
-    def _unpacked(self, fetched: "Sequence[Future[tuple[str, bytes]]]") -> list[layout.Unpacked]:
-        """Unpack each package as soon as it is here."""
-        with ThreadPoolExecutor(os.cpu_count() or 1) as unpackers:
-            unpacked = []
-            for number, waiting in enumerate(fetched, 1):
-                name, contents = waiting.result()
-                unpacked.append(unpackers.submit(layout.unpack, name, contents))
-                self._sink(Event("progress", "Debian packages", name, current=number, total=len(fetched)))
-            return [item.result() for item in unpacked]
 
     def _kept(self, path: str) -> Manifest | None:
         try:
@@ -144,31 +129,9 @@ class Maker:
             pass  # a cache that cannot be used is none
         return None
 
-    def _fetch(self, apt: apts.Apt, mirror: Mirror, suite: str, package: Package) -> tuple[str, bytes]:
-        """Return name and .deb, from the cache or the mirror, with the hash that the manifest says."""
-        path = f"{self._cache}/debs/{package.sha256}.deb"
-        kept = shelf.read(path, MAX_DEB_BYTES)
-        if kept is not None and hashlib.sha256(kept).hexdigest() == package.sha256:
-            return package.name, kept
-        root = _root(apt, suite)
-        try:
-            contents = mirror.fetch(root, package.file, limit=min(package.size_bytes, MAX_DEB_BYTES))
-        except NotFound as error:
-            hints = (
-                "take what the mirror has now: `sampan build --upgrade`",
-                "or name a mirror that keeps old packages",
-            )
-            raise NotFound(f"the mirror no longer has `{package.name}` {package.version}", hints=hints) from error
-        if hashlib.sha256(contents).hexdigest() != package.sha256:
-            raise Corrupt(
-                f"the package `{package.name}` {package.version} is not what the signed index says: its hash differs"
-            )
-        shelf.keep(path, contents)
-        return package.name, contents
 
-
-def _close(suites: Sequence[index.Suite], roots: Sequence[str], suite: str, architecture: str) -> Manifest:
-    chosen = closure.close(roots, suites, closure.EXCLUDED | _NO_DEFAULT_PYTHON)
+def manifest_of(chosen: Sequence[Package], suites: Sequence[index.Suite], *, suite: str, architecture: str) -> Manifest:
+    """Return the manifest of packages that were chosen from `suites`."""
     packages = []
     for package in chosen:
         origin = next(
@@ -177,13 +140,3 @@ def _close(suites: Sequence[index.Suite], roots: Sequence[str], suite: str, arch
         packages.append((origin.name, package))
     date = max(other.date for other in suites)
     return Manifest(suite=suite, architecture=architecture, date=date, packages=tuple(packages))
-
-
-def _root(apt: apts.Apt, suite: str) -> str:
-    if not suite.endswith("-security"):
-        return index.archive(apt).uri
-    security = next((archive for archive in apt.archives if archive.is_security()), None)
-    if security is None:
-        hints = ("add Debian's security archive to apt's sources", "or choose packages anew with `--upgrade`")
-        raise Unavailable("the base has security updates, and apt here has no archive of them", hints=hints)
-    return security.uri

@@ -36,12 +36,16 @@ class Suite(Protocol):
         """Return the names of those that provide the virtual package `name`."""
 
 
-def close(roots: Sequence[str], suites: Sequence[Suite], excluded: frozenset[str] = EXCLUDED) -> list[Package]:
-    """Return the packages that `roots` need, sorted by name, each the newest of all `suites`.
+def close(
+    roots: Sequence[str], suites: Sequence[Suite], excluded: frozenset[str] = EXCLUDED, have: Sequence[Package] = ()
+) -> list[Package]:
+    """Return the packages that `roots` need, sorted by name, each the newest of all `suites`, less those of `have`.
 
     Raises NotFound where a root or a dependency that is not excluded stands in no suite.
     """
-    chosen: dict[str, Package] = {}
+    chosen = {package.name: package for package in have}
+    # What the packages below provide is there as well.
+    chosen |= {name: package for package in have for name in package.provides if name not in chosen}
     queue = list(roots)
     while queue:
         name = queue.pop(0)
@@ -54,7 +58,8 @@ def close(roots: Sequence[str], suites: Sequence[Suite], excluded: frozenset[str
             continue
         chosen[package.name] = package
         queue += [group[0] for group in package.depends if not _is_met(group, chosen, excluded)]
-    return [chosen[name] for name in sorted(chosen)]
+    known = {package.name for package in have} | {name for package in have for name in package.provides}
+    return [chosen[name] for name in sorted(chosen) if name not in known]
 
 
 def _is_met(group: tuple[str, ...], chosen: dict[str, Package], excluded: frozenset[str]) -> bool:

@@ -66,6 +66,15 @@ class Packages:
                     self._providers.setdefault(provided, []).append(package.name)
         return self._providers.get(name, [])
 
+    def required(self) -> list[str]:
+        """Return the names of the packages that every Debian has: essential ones, and those of priority required."""
+        found = set()
+        for field in (b"Essential: yes\n", b"Priority: required\n"):
+            for offset in _starts(self._contents, field):
+                stanza = self._contents.rfind(b"\n\n", 0, offset)
+                found.add(self._parse(stanza + 2 if stanza >= 0 else 0).name)
+        return sorted(found)
+
     def _parse(self, offset: int) -> Package:
         end = self._contents.find(b"\n\n", offset)
         fields = fields_of(self._contents[offset : end if end >= 0 else None])

@@ -1,0 +1,153 @@
+"""The executor of RUN: a step on top of the layers below it, its output told line by line."""
+
+from sampan.build import copier, layer, step
+from sampan.build.cache import Result
+from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, NotFound, SampanError
+from sampan.events import Event
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sampan.build.graph import Vertex
+    from sampan.build.stock import Stock
+    from sampan.document import Document
+    from sampan.errors import Place
+    from sampan.events import Sink
+
+    Work = Sequence[tuple[Vertex, tuple[Result, ...]]]
+
+# docker's word for the network that a container gets where nothing is said.
+_DEFAULT = "default"
+_MAX_LINE = 16 << 10
+
+
+class Runs:
+    """Runs steps. `secrets` are their values by id, `proxies` variables (`NAME=value`) that no key depends on."""
+
+    def __init__(self, stock: "Stock", secrets: "Mapping[str, bytes]", proxies: "Sequence[str]") -> None:
+        self._stock = stock
+        self._secrets = secrets
+        self._proxies = tuple(proxies)
+
+    def make(self, work: "Work") -> "list[Result]":
+        """Make each (`solver.Executor`); raises what failed, with the line that asked for it."""
+        return [self._one(vertex, results) for vertex, results in work]
+
+    def _one(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result:
+        stock, options, at = self._stock, vertex.options, self._stock.place(vertex)
+        lines = _Lines(vertex.subject, stock.workshop.sink)
+        try:
+            what = self._step(options, results, at)
+            made = step.run(
+                stock.workshop, stock.below(vertex, results), what, output=lines.take, epoch=options["epoch"]
+            )
+        except (CommandNotFound, CommandNotExecutable) as error:
+            # For the build it is a step that failed, of status 1 as docker's.
+            raise SampanError(error.what, hints=error.hints, at=at) from error.__cause__
+        except SampanError as error:
+            error.at = error.at or at
+            raise
+        finally:
+            lines.end()
+        record = {**made.record, "empty": not made.record["entries"], "created": int(stock.workshop.clock())}
+        return Result(made.digest, made.diff_id, made.size_bytes, record)
+
+    def _step(self, options: "Document", results: "Sequence[Result]", at: "Place") -> step.Step:
+        network = step.BRIDGE if options["network"] == _DEFAULT else options["network"]
+        env = [*self._proxies, *options["env"]]
+        mounts: list[step.Mount] = []
+        if options["script"]:
+            content = options["script"][1].encode("utf-8", "surrogateescape")
+            mounts.append(step.File(target=options["args"][0], content=content, mode=0o755))
+        for item in options["mounts"]:
+            if item["type"] != "secret":
+                mounts.append(self._mount(item, results, at))
+            elif (value := self._secret(item, at)) is not None:
+                if item["env"]:
+                    env.append(f"{item['env']}={value.decode('utf-8', 'surrogateescape')}")
+                if item["target"]:
+                    owner = {"uid": item["uid"], "gid": item["gid"]}
+                    mounts.append(step.File(target=item["target"], content=value, mode=item["mode"], **owner))
+        return step.Step(
+            args=tuple(options["args"]),
+            env=tuple(env),
+            cwd=options["cwd"],
+            user=options["user"],
+            mounts=tuple(mounts),
+            network=network,
+            add_hosts=tuple(options["hosts"]),
+        )
+
+    def _secret(self, item: "Document", at: "Place") -> bytes | None:
+        """Return a secret's value; None for one that is neither given nor required."""
+        if item["id"] in self._secrets:
+            return self._secrets[item["id"]]
+        if not item["is_required"]:
+            return None
+        hints = (f"give it: `--secret id={item['id']},src=FILE`",)
+        raise NotFound(f"the secret `{item['id']}` was not given", hints=hints, at=at)
+
+    def _mount(self, item: "Document", results: "Sequence[Result]", at: "Place") -> step.Mount:
+        target, is_read_only = item["target"], item["is_read_only"]
+        if item["type"] == "tmpfs":
+            return step.Tmpfs(target=target, size_bytes=item["size_bytes"])
+        if item["type"] == "cache":
+            if item["origin"]:
+                raise InvalidArgument("`from=` of a cache mount is not there yet", hints=("leave it out",), at=at)
+            owner = {"uid": item["uid"], "gid": item["gid"]}
+            return step.Cache(
+                target=target,
+                id=item["id"],
+                mode=item["mode"],
+                sharing=item["sharing"],
+                read_only=is_read_only,
+                **owner,
+            )
+        path = "/" + item["source"].strip("/.") if item["source"].strip("/.") else "/"
+        if item["origin"]:
+            first, last = item["inputs"]
+            layers = self._stock.slice(item["chain"], results[first:last])
+        else:
+            layers = [self._shown(item["source"], at)]
+            path = _root_of(item["source"])
+        return step.Layers(target=target, layers=tuple(layers), path=path, writable=not is_read_only)
+
+    def _shown(self, source: str, at: "Place") -> Result:
+        """Return a layer of what a bind mount shows of the context: without what .dockerignore keeps out."""
+        stock = self._stock
+        return layer.write_tar(stock.workshop.content, copier.shown(stock, source or ".", at).write)
+
+
+class _Lines:
+    """Tells a step's output line by line."""
+
+    def __init__(self, subject: str, sink: "Sink") -> None:
+        self._subject = subject
+        self._sink = sink
+        self._rest = b""
+
+    def take(self, piece: bytes) -> None:
+        """Tell the lines that are whole."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > _MAX_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._tell(line)
+
+    def end(self) -> None:
+        """Tell what is left."""
+        if self._rest:
+            self._tell(self._rest)
+            self._rest = b""
+
+    def _tell(self, line: bytes) -> None:
+        # Of a line that a program wrote over itself, what a terminal would show.
+        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
+        self._sink(Event("output", self._subject, text))
+
+
+def _root_of(source: str) -> str:
+    """Return where, in the layer that `_shown` makes, the source itself is."""
+    return "/" + "/".join(part for part in source.split("/") if part not in {"", ".", ".."})
