@@ -30,6 +30,7 @@ FAMILIES = {
     "import": "archive",
     "save": "archive",
     "load": "archive",
+    "compose": "compose.front",
     "version": "system",
     "system reset": "system",
 }

@@ -21,7 +21,12 @@ def show(words: list[str], printer: Printer) -> int:
     if words[0] in catalog.GROUPS and (len(words) == 1 or words[1].startswith("-")):
         printer.out(group(words[0]))
         return 0
-    name, _ = catalog.find(words)
+    name, rest = catalog.find(words)
+    if name == "compose" and rest:
+        from sampan.cli.compose import front
+
+        printer.out(command(front.find(rest[0])))
+        return 0
     printer.out(command(catalog.load(name)))
     return 0
 
@@ -70,7 +75,9 @@ def reference() -> str:
     made = "Made from the flag tables by `python -m sampan.cli.help > docs/reference/cli.md`."
     lines = ["# Command line reference", "", made, ""]
     lines += ["| command | what it does |", "|---|---|"]
-    commands = [catalog.load(name) for name in catalog.FAMILIES]
+    from sampan.cli.compose import front
+
+    commands = [*(catalog.load(name) for name in catalog.FAMILIES), *front.SUBCOMMANDS]
     lines += [f"| [`sampan {c.name}`](#sampan-{c.name.replace(' ', '-')}) | {c.summary} |" for c in commands]
     for what in commands:
         lines += ["", *_chapter(what)]
