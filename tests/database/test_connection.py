@@ -73,7 +73,9 @@ def _add_all(database: Database, *names: str) -> None:
 def test_a_container_takes_its_range_and_address_with_it(settings: Settings) -> None:
     """Whoever deletes the row."""
     with connection.open(settings) as database:
-        database.execute("INSERT INTO containers(id, name, created, record) VALUES('c', 'n', 0, '{}')")
+        database.execute(
+            "INSERT INTO containers(id, name, created, record) VALUES('c', 'n', 0, '{\"interface\":\"x\"}')"
+        )
         database.execute("INSERT INTO ranges(start, container_id) VALUES(1, 'c'), (2, 'd')")
         database.execute("INSERT INTO addresses(network, ipv4, container_id) VALUES('b', '1', 'c'), ('b', '2', 'd')")
         database.execute("DELETE FROM containers")
@@ -168,19 +170,37 @@ def test_an_older_database_is_migrated_in_one_transaction(settings: Settings, mo
     """All steps or none: a step that fails leaves the old version, the mended one brings it up with its rows."""
     with connection.open(settings) as database:
         database.execute(ADD, ("a",))
-    monkeypatch.setattr(schema, "VERSION", 3)
+    now = schema.VERSION
+    monkeypatch.setattr(schema, "VERSION", now + 2)
     good, bad = "ALTER TABLE volumes ADD COLUMN x TEXT; CREATE TABLE y(z);", "CREATE TABLE volumes(z);"
-    monkeypatch.setattr(schema, "MIGRATIONS", (good, bad))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, good, bad))
     with pytest.raises(Internal):
         connection.open(settings)
     with sqlite3.connect(f"{settings.root}/sampan.db") as raw:
-        assert raw.execute("PRAGMA user_version").fetchone() == (1,)
+        assert raw.execute("PRAGMA user_version").fetchone() == (now,)
         assert [column[1] for column in raw.execute("PRAGMA table_info(volumes)")] == ["name", "created", "record"]
     raw.close()
-    monkeypatch.setattr(schema, "MIGRATIONS", (good, "CREATE TABLE w(z);"))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], "CREATE TABLE w(z);"))
     with connection.open(settings) as database:
-        assert database.row("PRAGMA user_version") == (3,)
+        assert database.row("PRAGMA user_version") == (now + 2,)
         assert database.row("SELECT name, x FROM volumes") == ("a", None)
+
+
+def test_networks_of_version_1_have_an_id(settings: Settings) -> None:
+    """The row stays what it was: the default network with its subnet; it has an id now."""
+    with connection.open(settings) as database:
+        database.execute("DROP TABLE networks")
+        database.execute("CREATE TABLE networks(name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID")
+        database.execute("INSERT INTO networks VALUES('bridge', '{\"interface\":\"x\"}')")
+        database.execute("PRAGMA user_version=1")
+    with connection.open(settings) as database:
+        assert database.row("SELECT name, length(id), created, record FROM networks") == (
+            "bridge",
+            64,
+            0,
+            '{"interface":"x"}',
+        )
+        assert database.row("PRAGMA user_version") == (schema.VERSION,)
 
 
 def test_a_damaged_database_is_named(settings: Settings) -> None:

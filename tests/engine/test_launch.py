@@ -25,7 +25,7 @@ import sys; sys.path.insert(0, {SOURCE!r})
 import os, threading
 from sampan.settings import configuration
 from sampan.engine import container, launch
-from sampan.engine.run_options import RunOptions
+from sampan.engine.run_options import NetworkRequest, RunOptions
 settings = configuration.load()
 """
 
@@ -47,7 +47,7 @@ def test_both_ways_start_a_container(environment: dict[str, str], store: Store, 
         launch.prepare = launch.{way}
         leaked = os.open("/etc/passwd", os.O_RDONLY)
         os.set_inheritable(leaked, {extra_fd})
-        options = RunOptions("busybox", command=("sh", "-c", "sleep 0.3; exit 4"), network="none")
+        options = RunOptions("busybox", command=("sh", "-c", "sleep 0.3; exit 4"), networks=(NetworkRequest("none"),))
         with container.run(settings, options) as one:
             path = f"{{settings.root}}/containers/{{one.container.id}}/state.json"
             monitor = json.load(open(path))["monitor_pid"]
@@ -65,7 +65,9 @@ def test_a_caller_with_threads_spawns(environment: dict[str, str]) -> None:
     program = """
         launch.fork = None
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-        with container.run(settings, RunOptions("busybox", command=("true",), network="none", auto_remove=True)) as one:
+        alone = (NetworkRequest("none"),)
+        options = RunOptions("busybox", command=("true",), networks=alone, auto_remove=True)
+        with container.run(settings, options) as one:
             print(one.client.wait())
         try:
             os.waitpid(-1, os.WNOHANG)

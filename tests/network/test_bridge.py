@@ -155,8 +155,8 @@ def test_published_ports_are_reached_from_everywhere_they_should_be(
     firewall.unpublish(endpoint)
     firewall.unpublish(endpoint)
     assert _ask(("127.0.0.1", anywhere)) == "ConnectionRefusedError"
-    bridge.detach(endpoint)
-    bridge.detach(endpoint)
+    bridge.detach(endpoint.interface)
+    bridge.detach(endpoint.interface)
     assert bridge.ports(network.interface) == [other.interface]
 
 

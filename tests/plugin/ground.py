@@ -1,7 +1,9 @@
 """The ground: a Sampan of its own for each test, and the busybox root file system that tests and benches run."""
 
+import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -35,10 +37,23 @@ def environment(place: str) -> Iterator[dict[str, str]]:
     os.mkdir(f"{place}/n", 0o700)
     ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
     yield {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
-    network = ipam.Network(ipam.DEFAULT, ipam.interface_of(f"{place}/r"), "10.0.0.0", 16)
-    if netlink.index_of(network.interface) is not None:
-        bridge.remove(network)
-        firewall.remove(network)
+    for network in _networks(f"{place}/r"):
+        if netlink.index_of(network.interface) is not None:
+            bridge.remove(network)
+            firewall.remove(network)
+
+
+def _networks(root: str) -> list[ipam.Network]:
+    """Return the networks of a store; its default one even where there is no store any more."""
+    default = ipam.Network("bridge", ipam.interface_of(root), "10.0.0.0", 16)
+    if not os.path.exists(f"{root}/sampan.db"):
+        return [default]
+    with sqlite3.connect(f"{root}/sampan.db") as database:
+        try:
+            interfaces = [json.loads(row[0])["interface"] for row in database.execute("SELECT record FROM networks")]
+        except sqlite3.DatabaseError:
+            interfaces = []
+    return [default, *(ipam.Network("test", interface, "10.0.0.0", 16) for interface in interfaces)]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Execute = Callable[["Parsed", Settings, Printer], int]
 
 # Kinds whose flag may be given many times; each use adds a word.
-REPEATED = frozenset({"list", "map", "mount", "ulimit", "filter"})
+REPEATED = frozenset({"list", "map", "mount", "ulimit", "filter", "network"})
 # strconv.ParseBool, which docker's flags read their `--flag=false` with.
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})

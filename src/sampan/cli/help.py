@@ -22,12 +22,8 @@ def show(words: list[str], printer: Printer) -> int:
         printer.out(group(words[0]))
         return 0
     name, rest = catalog.find(words)
-    if name == "compose" and rest:
-        from sampan.cli.compose import front
-
-        printer.out(command(front.find(rest[0])))
-        return 0
-    printer.out(command(catalog.load(name)))
+    (what,) = catalog.inner(name, rest[0]) if name in catalog.OUTER and rest else (catalog.load(name),)
+    printer.out(command(what))
     return 0
 
 
@@ -75,9 +71,8 @@ def reference() -> str:
     made = "Made from the flag tables by `python -m sampan.cli.help > docs/reference/cli.md`."
     lines = ["# Command line reference", "", made, ""]
     lines += ["| command | what it does |", "|---|---|"]
-    from sampan.cli.compose import front
-
-    commands = [*(catalog.load(name) for name in catalog.FAMILIES), *front.SUBCOMMANDS]
+    commands = [catalog.load(name) for name in catalog.FAMILIES]
+    commands += [command for name in catalog.OUTER for command in catalog.inner(name)]
     lines += [f"| [`sampan {c.name}`](#sampan-{c.name.replace(' ', '-')}) | {c.summary} |" for c in commands]
     for what in commands:
         lines += ["", *_chapter(what)]

@@ -84,7 +84,7 @@ def _accompany(
 def _options(parsed: Parsed, settings: "Settings", image: str, port: int | None) -> "RunOptions":
     """Return what the flags ask for; else the project's port is published, on this machine only."""
     wanted = request.options(parsed, settings, image)
-    if port and not wanted.ports and not wanted.publish_all and wanted.network == "bridge":
+    if port and not wanted.ports and not wanted.publish_all and wanted.network_mode == "bridge":
         wanted.ports = (PortMapping(port, host_port=port, host_ip=LOCALHOST),)
     if not wanted.detach:
         wanted.auto_remove = True
@@ -114,7 +114,7 @@ def _end(settings: "Settings", identity: str) -> None:
 
 def _addresses(settings: "Settings", identity: str, wanted: "RunOptions", port: int | None) -> list[tuple[str, int]]:
     """Return where the application can be reached from this machine."""
-    if wanted.network == "host":
+    if wanted.network_mode == "host":
         return [(LOCALHOST, port)] if port else []
     if not wanted.ports and not wanted.publish_all:
         return []

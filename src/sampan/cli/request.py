@@ -29,6 +29,7 @@ CREATE_FLAGS = (
     Flag("env-file", "list", "read environment variables from a file"),
     Flag("group-add", "list", "add a supplementary group"),
     Flag("hostname", "string", "name of the host inside", short="h"),
+    Flag("ip", "string", "its address on the (first) network"),
     Flag("init", "bool", "run an init that reaps children and passes signals on"),
     Flag("interactive", "bool", "keep stdin open", short="i"),
     Flag("label", "list", "set a label (`key=value`)", short="l"),
@@ -37,8 +38,10 @@ CREATE_FLAGS = (
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
     Flag("mount", "mount", "attach a file system (`type=bind,source=/host,target=/in,readonly`)"),
     Flag("name", "string", "name the container"),
-    Flag("network", "network", "`bridge`, `none` or `host`"),
+    Flag("network", "network", "a network's name, `none` or `host`; more than one joins them all"),
+    Flag("network-alias", "list", "a further name on the (first) network"),
     Flag("net", "network", "the same as --network"),
+    Flag("net-alias", "list", "the same as --network-alias"),
     Flag("no-healthcheck", "bool", "disable the image's health check"),
     Flag("oom-score-adj", "int", "how gladly the kernel kills it when memory is short (-1000 to 1000)"),
     Flag("pids-limit", "int", "limit of processes and threads; -1 is none"),
@@ -77,8 +80,8 @@ LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
     "disable-content-trust dns-option domainname expose gpus health-cmd health-interval health-retries "
-    "health-start-interval health-start-period health-timeout ip ip6 ipc isolation kernel-memory label-file link "
-    "link-local-ip log-opt mac-address memory-reservation memory-swappiness network-alias oom-kill-disable pid "
+    "health-start-interval health-start-period health-timeout ip6 ipc isolation kernel-memory label-file link "
+    "link-local-ip log-opt mac-address memory-reservation memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
 
@@ -115,7 +118,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         privileged=parsed.is_set("privileged"),
         read_only=parsed.is_set("read-only"),
         userns=parsed.text("userns"),
-        network=parsed.text("network") or parsed.text("net") or "bridge",
+        networks=_networks(parsed),
         add_host=tuple(parsed.words("add-host")),
         dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
@@ -159,6 +162,20 @@ def _volumes(parsed: Parsed) -> tuple[run_options.VolumeMount, ...]:
         *parsed.convert_all("mount", run_options.parse_mount),
         *parsed.convert_all("tmpfs", run_options.parse_tmpfs),
     )
+
+
+def _networks(parsed: Parsed) -> tuple[run_options.NetworkRequest, ...]:
+    """Return the networks; --network-alias and --ip are the first one's, as with docker."""
+    asked = parsed.convert_all("network", run_options.parse_network) + parsed.convert_all(
+        "net", run_options.parse_network
+    )
+    aliases = tuple(parsed.words("network-alias") + parsed.words("net-alias"))
+    ip = parsed.text("ip")
+    if not aliases and not ip:
+        return asked
+    first = asked[0] if asked else run_options.NetworkRequest("bridge")
+    first = run_options.NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
+    return (first, *asked[1:])
 
 
 def _size_or_unlimited(text: str) -> int:

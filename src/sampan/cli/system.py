@@ -58,7 +58,7 @@ def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         return 1
     if os.path.lexists(f"{settings.root}/{MARK}"):
         _remove_containers(settings)
-        _remove_network(settings)
+        _remove_networks(settings)
     for directory in (settings.root, settings.run):
         _remove_tree(directory)
         printer.note(f"removed {directory}")
@@ -91,18 +91,17 @@ def _remove_containers(settings: "Settings") -> None:
         raise Conflict("a container was started meanwhile", hints=("run `sampan system reset` again",))
 
 
-def _remove_network(settings: "Settings") -> None:
-    """Take the bridge and its rules off the machine; a normal user's went with their holder."""
+def _remove_networks(settings: "Settings") -> None:
+    """Take the bridges and their rules off the machine; a normal user's went with their holder."""
     if settings.uid != 0:
         return
     from sampan.database import connection
     from sampan.network import bridge, firewall, ipam
 
     with connection.open(settings) as database:
-        with database.transaction():
-            network = ipam.default_network(database)
-        firewall.remove(network)
-        bridge.remove(network)
+        for network in ipam.every(database):
+            firewall.remove(network)
+            bridge.remove(network)
 
 
 def _remove_tree(directory: str) -> None:

@@ -6,7 +6,7 @@ MIGRATIONS in one transaction; a newer one is refused, since this program cannot
 Names of things (`object` in `holds`, see `lease`): `blob:DIGEST`, `image:ID`, `chain:CHAINID`.
 """
 
-VERSION = 1
+VERSION = 2
 
 CREATE = """
 -- image: an image is its config; `config` caches the config's text so that the hot path opens no blob.
@@ -76,7 +76,9 @@ CREATE INDEX holds_object ON holds(object);
 
 -- network
 CREATE TABLE networks(
-    name TEXT PRIMARY KEY,
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,       -- nanoseconds since the epoch
     record TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE addresses(
@@ -113,4 +115,16 @@ END;
 """
 
 # MIGRATIONS[n] is the script that turns version n + 1 into version n + 2.
-MIGRATIONS: tuple[str, ...] = ()
+MIGRATIONS: tuple[str, ...] = (
+    """
+ALTER TABLE networks RENAME TO networks_1;
+CREATE TABLE networks(
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,       -- nanoseconds since the epoch
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO networks SELECT lower(hex(randomblob(32))), name, 0, record FROM networks_1;
+DROP TABLE networks_1;
+""",
+)

@@ -63,9 +63,9 @@ def etc(request: "Document") -> "Document":
     options, network, root = request["options"], request["network"], request["root"]
     return {
         "hostname": request["hostname"],
-        "address": network.get("address", ""),
-        "gateway": network.get("gateway", ""),
-        "is_host_network": options["network"] == "host",
+        "addresses": [endpoint["address"] for endpoint in network["endpoints"]],
+        "gateway": next((e["gateway"] for e in network["endpoints"] if e["gateway"]), ""),
+        "is_host_network": network["kind"] == "host",
         "add_host": options["add_host"],
         "dns": options["dns"],
         "dns_search": options["dns_search"],

@@ -5,6 +5,7 @@ Sources: image-spec config.md (what Env, User, Entrypoint and Cmd mean), docker 
 
 from sampan.engine.run_options import parse_signal
 from sampan.errors import InvalidArgument, Unsupported
+from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,17 +101,30 @@ def _check_kinds(options: "RunOptions", machine: str) -> None:
             "`--init` is not there yet",
             hints=("images that Sampan builds have an init; for others name one as the entrypoint",),
         )
-    if options.network not in {"bridge", "default", "none", "host"}:
-        raise Unsupported(
-            f"the network `{options.network}` is not there", hints=("networks: `bridge`, `none` and `host`",)
-        )
+    _check_networks(options)
     if options.userns not in {"", "auto", "private", "host"}:
         raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
     architecture = options.platform.removeprefix("linux/").partition("/")[0]
     ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
     if architecture and architecture not in {ours, machine}:
         raise Unsupported(f"this machine runs `linux/{ours}`, not `{options.platform}`")
-    if options.ports and options.network in {"host", "none"}:
-        raise InvalidArgument(
-            f"ports cannot be published with `--network {options.network}`", hints=("leave one of both out",)
-        )
+
+
+def _check_networks(options: "RunOptions") -> None:
+    """Refuse what docker refuses: networks that exclude each other, names and addresses where nobody chooses them."""
+    names = [request.name for request in options.networks]
+    for name in (HOST, NONE):
+        if name in names and len(names) > 1:
+            raise InvalidArgument(f"the network `{name}` excludes every other", hints=("leave one of both out",))
+        if name in names and options.ports:
+            raise InvalidArgument(
+                f"ports cannot be published with `--network {name}`", hints=("leave one of both out",)
+            )
+    if len(set(names)) < len(names) or len(names) > MOST_NETWORKS:
+        raise InvalidArgument(f"a container is on at most {MOST_NETWORKS} networks, and on each once")
+    for request in options.networks:
+        if request.name in {BRIDGE, HOST, NONE} and (request.aliases or request.ip):
+            raise InvalidArgument(
+                f"on the network `{request.name}` nobody chooses aliases or addresses",
+                hints=("make one of your own: `sampan network create NAME`",),
+            )

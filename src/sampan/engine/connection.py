@@ -7,36 +7,87 @@ disconnects, the command that sweeps after a monitor that was killed.
 import _signal
 import os
 
-from sampan.document import parse
+from sampan.errors import Conflict, NotFound
+from sampan.network import endpoint as endpoints
 from sampan.network import ipam
-from sampan.network.endpoint import Endpoint, PortMapping
+from sampan.network.endpoint import BRIDGE, HOST, NONE, Endpoint, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.engine.record import Container
+    from sampan.engine.run_options import NetworkRequest
     from sampan.engine.state import State
+    from sampan.network.ipam import Network
     from sampan.network.ports import Held
     from sampan.runtime import cgroup, foreign, process
 
-BRIDGE, NONE, HOST = "bridge", "none", "host"
-
 
 def lease(database: "Database", container: "Container") -> "Document":
-    """Lease what the container's network needs and return it; the caller holds a write transaction."""
-    if container.options.network in {NONE, HOST}:
-        return {"kind": container.options.network}
-    network = ipam.default_network(database)
-    endpoint = Endpoint(
+    """Lease what the container's networks need and return it; the caller holds a write transaction.
+
+    Raises NotFound for a network that is not there, and what `ipam.lease` raises.
+    """
+    mode = container.options.network_mode
+    if mode in {NONE, HOST}:
+        return {"kind": mode, "endpoints": [], "networks": []}
+    requests = container.options.networks
+    networks = [_find(database, request.name) for request in requests]
+    # The way out, and in by published ports, is the first network that has one.
+    way = next((network.id for network in networks if not network.is_internal), "")
+    leased = [
+        _lease_one(database, container, request, network, number, is_way=network.id == way)
+        for number, (request, network) in enumerate(zip(requests, networks, strict=True))
+    ]
+    if container.options.ports and not way:
+        raise Conflict("ports cannot be published on internal networks alone", hints=("add another `--network`",))
+    return {
+        "kind": BRIDGE,
+        "endpoints": [endpoint.document() for endpoint in leased],
+        "networks": [network.document() for network in networks],
+    }
+
+
+def _find(database: "Database", name: str) -> "Network":
+    if name == BRIDGE:
+        return ipam.default_network(database)
+    found = ipam.find(database, name)
+    if found is None:
+        raise NotFound(
+            f"there is no network `{name}`",
+            hints=(f"make it with `sampan network create {name}`", "`sampan network ls` shows all"),
+        )
+    return found
+
+
+def _lease_one(
+    database: "Database",
+    container: "Container",
+    request: "NetworkRequest",
+    network: "Network",
+    number: int,
+    *,
+    is_way: bool,
+) -> Endpoint:
+    return Endpoint(
         container.id,
         bridge=network.interface,
-        address=ipam.lease(database, network, container.id),
-        gateway=network.gateway,
+        address=ipam.lease(database, network, container.id, request.ip),
+        gateway=network.gateway if is_way else "",
         prefix=network.prefix,
-        ports=_wanted(container),
+        ports=_wanted(container) if is_way else (),
+        number=number,
+        network=network.name,
+        network_id=network.id,
+        names=() if network.name == BRIDGE else _names(container, request),
     )
-    return endpoint.document() | {"kind": BRIDGE, "network": network.document(), "mac": endpoint.mac}
+
+
+def _names(container: "Container", request: "NetworkRequest") -> tuple[str, ...]:
+    """Return the names by which others on a user-defined network find the container."""
+    hostname = (container.options.hostname,) if container.options.hostname else ()
+    return tuple(dict.fromkeys((container.name, container.short_id, *request.aliases, *hostname)))
 
 
 def _wanted(container: "Container") -> tuple[PortMapping, ...]:
@@ -59,20 +110,12 @@ def sweep(database: "Database", container_id: str, told: "State", *, is_rootless
         group.kill()
         group.remove()
     if is_rootless:
-        return  # the link went with the container's namespace, the forwarder with the monitor
-    row = database.row("SELECT record FROM networks WHERE name = ?", (ipam.DEFAULT,))
-    if row is None:
-        return
-    query = "SELECT ipv4, container_id FROM addresses WHERE network = ?"
-    leased = list(database.execute(query, (ipam.DEFAULT,)))
-    network = ipam.Network.parse(parse(row[0]))
-    for address, holder in leased:
-        if holder == container_id:
-            endpoint = Endpoint(
-                container_id, bridge=network.interface, address=address, gateway=network.gateway, prefix=network.prefix
-            )
-            bridge.detach(endpoint)
-    firewall.sweep(network, (address for address, holder in leased if holder != container_id))
+        return  # the links went with the container's namespace, the forwarder with the monitor
+    for number in range(endpoints.MOST_NETWORKS):
+        bridge.detach(endpoints.interface_of(container_id, number))
+    for network in ipam.networks_of(database, container_id):
+        leased = ipam.leases(database, network)
+        firewall.sweep(network, (address for address, holder in leased if holder != container_id))
 
 
 def _cgroup_of(container_id: str, told: "State") -> "cgroup.Cgroup | None":
@@ -93,16 +136,15 @@ def _cgroup_of(container_id: str, told: "State") -> "cgroup.Cgroup | None":
 class Connector:
     """The monitor's side while a container starts: `prepare`, `connect`, then `document` is all that the end needs."""
 
-    __slots__ = ("_endpoint", "_forwarder", "_held", "_is_connected", "_is_rootless", "_leased", "_network")
+    __slots__ = ("_endpoints", "_forwarder", "_held", "_is_connected", "_is_rootless", "_kind", "_networks")
 
     def __init__(self, leased: "Document", *, is_rootless: bool) -> None:
-        """Take what `lease` returned; a normal user's bridge is in the holder's network, and ports are forwarded."""
+        """Take what `lease` returned; a normal user's bridges are in the holder's network, and ports are forwarded."""
         self._is_rootless = is_rootless
         self._forwarder = 0
-        is_bridge = leased["kind"] == BRIDGE
-        self._leased = leased
-        self._endpoint = Endpoint.parse(leased) if is_bridge else None
-        self._network = ipam.Network.parse(leased["network"]) if is_bridge else None
+        self._kind = leased["kind"]
+        self._endpoints = [Endpoint.parse(endpoint) for endpoint in leased["endpoints"]]
+        self._networks = [ipam.Network.parse(network) for network in leased["networks"]]
         self._held: Held | None = None
         self._is_connected = False
 
@@ -111,60 +153,66 @@ class Connector:
 
         The ports have the numbers that they really got; `held` are the descriptors of their sockets.
         """
-        if self._endpoint is None:
-            return {"kind": self._leased["kind"]}
         is_ours = self._held is not None and not self._forwarder
-        held = [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else []
-        told = {"kind": BRIDGE, "mac": self._endpoint.mac, "held": held, "is_connected": self._is_connected}
-        return self._endpoint.document() | told | {"forwarder": self._forwarder}
+        return {
+            "kind": self._kind,
+            "endpoints": [endpoint.document() | {"mac": endpoint.mac} for endpoint in self._endpoints],
+            "held": [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else [],
+            "forwarder": self._forwarder,
+            "is_connected": self._is_connected,
+        }
 
     def prepare(self) -> None:
-        """Have the network stand, and take the published ports; raises AlreadyExists for one that is in use."""
-        if self._endpoint is not None and self._endpoint.ports:
-            from sampan.network import ports
+        """Have the networks stand, and take the published ports; raises AlreadyExists for one that is in use."""
+        for number, endpoint in enumerate(self._endpoints):
+            if endpoint.ports:
+                from sampan.network import ports
 
-            # In the machine's network: after this a normal user's monitor leaves it.
-            self._held = ports.hold(self._endpoint.ports)
-            self._endpoint = self._endpoint.with_ports(self._held.mappings)
-        if self._is_rootless and self._leased["kind"] != HOST:
+                # In the machine's network: after this a normal user's monitor leaves it.
+                self._held = ports.hold(endpoint.ports)
+                self._endpoints[number] = endpoint.with_ports(self._held.mappings)
+        if self._is_rootless and self._kind != HOST:
             from sampan.engine import rootless
 
             rootless.enter_network()
-        if self._network is not None:
+        for network in self._networks:
             from sampan.network import bridge, firewall
 
-            bridge.ensure(self._network)
-            firewall.ensure(self._network)
+            bridge.ensure(network)
+            firewall.ensure(network)
 
     def connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the container's network namespace; `none` gives it a loopback that is up."""
-        if self._leased["kind"] == HOST:
+        if self._kind == HOST:
             return
         from sampan.kernel import netlink
-        from sampan.network import bridge, firewall
+        from sampan.network import bridge
 
         netns_fd = created.namespace_fd("net")
-        if self._endpoint is None:
+        if not self._endpoints:
             with netlink.socket_in(netns_fd) as socket:
                 bridge.up_loopback(socket)
             return
         self._is_connected = True
-        bridge.attach(netns_fd, self._endpoint)
-        if self._held is None:
-            return
+        for endpoint in self._endpoints:
+            bridge.attach(netns_fd, endpoint)
+        if self._held is not None:
+            self._publish(self._held)
+
+    def _publish(self, held: "Held") -> None:
+        (endpoint,) = (endpoint for endpoint in self._endpoints if endpoint.ports)
         if self._is_rootless:
-            self._forward(self._held, self._endpoint.address)
+            from sampan.network import forward
+
+            held.listen()
+            # Our child has the sockets now.
+            self._forwarder = forward.spawn(held, endpoint.address)
+            held.close()
         else:
-            firewall.publish(self._endpoint)
-            self._held.listen()
+            from sampan.network import firewall
 
-    def _forward(self, held: "Held", address: str) -> None:
-        """Leave the sockets to a forwarder, which is our child."""
-        from sampan.network import forward
-
-        held.listen()
-        self._forwarder = forward.spawn(held, address)
-        held.close()
+            firewall.publish(endpoint)
+            held.listen()
 
     def detach(self) -> None:
         """Leave the sockets to the descriptors that `document` names: from here on those are theirs."""
@@ -174,20 +222,22 @@ class Connector:
 
 def release(told: "Document") -> None:
     """Let the published ports go; takes what `Connector.document` returned. Call once."""
-    for fd in told.get("held", ()):
+    for fd in told["held"]:
         os.close(fd)
-    if told.get("forwarder"):
+    if told["forwarder"]:
         os.kill(told["forwarder"], _signal.SIGKILL)
         os.waitpid(told["forwarder"], 0)
-    elif told["kind"] == BRIDGE and told["ports"]:
-        from sampan.network import firewall
+        return
+    for endpoint in map(Endpoint.parse, told["endpoints"]):
+        if endpoint.ports:
+            from sampan.network import firewall
 
-        firewall.unpublish(Endpoint.parse(told))
+            firewall.unpublish(endpoint)
 
 
 def disconnect(told: "Document") -> None:
-    """Remove the container's link; takes what `Connector.document` returned. Idempotent."""
-    if told["kind"] == BRIDGE and told["is_connected"]:
+    """Remove the container's links; takes what `Connector.document` returned. Idempotent."""
+    for endpoint in map(Endpoint.parse, told["endpoints"]) if told["is_connected"] else ():
         from sampan.network import bridge
 
-        bridge.detach(Endpoint.parse(told))
+        bridge.detach(endpoint.interface)

@@ -23,7 +23,7 @@ def write(
     directory: str,
     *,
     hostname: str,
-    address: str,
+    addresses: "Iterable[str]",
     gateway: str,
     is_host_network: bool,
     add_host: "Iterable[str]" = (),
@@ -40,8 +40,7 @@ def write(
     for word in add_host:
         name, _, where = word.partition(":")
         lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
-    if address:
-        lines.append(f"{address}\t{hostname}\n")
+    lines += [f"{address}\t{hostname}\n" for address in addresses]
     files = {
         "hosts": "".join(lines),
         "hostname": hostname + "\n",

@@ -6,12 +6,13 @@ import time
 from sampan import units
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep, volume
+from sampan.network.endpoint import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.record import Container
-    from sampan.engine.run_options import VolumeMount
+    from sampan.engine.run_options import NetworkRequest, VolumeMount
     from sampan.settings.configuration import Settings
 
 _BILLION = 1_000_000_000
@@ -140,7 +141,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
     return {
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs"] or None,
-        "NetworkMode": options.network,
+        "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
         "AutoRemove": options.auto_remove,
@@ -217,7 +218,8 @@ def _ports(container: "Container", told: state.State) -> "list[Document]":
         return []
     found: list[Document] = [
         {"IP": p["host_ip"], "PrivatePort": p["container_port"], "PublicPort": p["host_port"], "Type": p["protocol"]}
-        for p in told.network.get("ports", ())
+        for endpoint in told.network.get("endpoints", ())
+        for p in endpoint["ports"]
     ]
     published = {(port["PrivatePort"], port["Type"]) for port in found}
     for word in container.config["ExposedPorts"]:
@@ -228,16 +230,22 @@ def _ports(container: "Container", told: state.State) -> "list[Document]":
 
 
 def _networks(container: "Container", told: state.State) -> "Document":
-    network = told.network if told.status == state.RUNNING else {}
-    name = "bridge" if container.options.network in {"bridge", "default"} else container.options.network
+    """Return docker's EndpointSettings by the network's name; without addresses where it does not run."""
+    endpoints = told.network.get("endpoints", ()) if told.status == state.RUNNING else ()
+    found = {endpoint["network"]: endpoint for endpoint in endpoints}
+    return {request.name: _endpoint(request, found.get(request.name, {})) for request in container.options.networks}
+
+
+def _endpoint(request: "NetworkRequest", endpoint: "Document") -> "Document":
     return {
-        name: {
-            "IPAddress": network.get("address", ""),
-            "IPPrefixLen": network.get("prefix", 0),
-            "Gateway": network.get("gateway", ""),
-            "MacAddress": network.get("mac", ""),
-            "Aliases": None,
-        }
+        "IPAMConfig": {"IPv4Address": request.ip} if request.ip else None,
+        "NetworkID": endpoint.get("network_id", ""),
+        "IPAddress": endpoint.get("address", ""),
+        "IPPrefixLen": endpoint.get("prefix", 0),
+        "Gateway": endpoint.get("gateway", ""),
+        "MacAddress": endpoint.get("mac", ""),
+        "Aliases": list(request.aliases) or None,
+        "DNSNames": endpoint.get("names") or None,
     }
 
 
@@ -251,7 +259,7 @@ def _network_settings(container: "Container", told: state.State) -> "Document":
         else:
             ports.setdefault(key, None)
     networks = _networks(container, told)
-    (own,) = networks.values()
+    own = networks.get(BRIDGE) or next(iter(networks.values()))
     return {
         "Ports": ports,
         "IPAddress": own["IPAddress"],

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
-VERSION = 1
+VERSION = 2
 _FD = struct.Struct("i")
 
 

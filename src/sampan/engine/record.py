@@ -10,7 +10,7 @@ import os
 from sampan.database import connection
 from sampan.document import parse, render
 from sampan.engine import rootless, state
-from sampan.engine.run_options import RunOptions, VolumeMount
+from sampan.engine.run_options import NetworkRequest, RunOptions, VolumeMount
 from sampan.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
-VERSION = 1
+VERSION = 2
 ID_LENGTH, SHORT_ID_LENGTH = 64, 12
 _HEX = "0123456789abcdef"
 _COLUMNS = "SELECT id, name, image_id, created, active, record FROM containers"
@@ -174,11 +174,21 @@ def _parse(row: "Row") -> Container:
         name,
         image_id,
         created,
-        options=RunOptions.parse(document["options"]),
+        options=RunOptions.parse(_options(document)),
         config=document["config"],
         volumes=tuple(VolumeMount.parse(volume) for volume in document["volumes"]),
         is_active=bool(is_active),
     )
+
+
+def _options(document: "Document") -> "Document":
+    """Return the options; in version 1 there was one network, no health check and no restart policy."""
+    options: Document = document["options"]
+    if document["version"] == 1:
+        name = options.pop("network")
+        options["networks"] = [NetworkRequest("bridge" if name == "default" else name).document()]
+        options |= {"health": {}, "restart": ["no", 0]}
+    return options
 
 
 def _not_found(database: "Database", name: str) -> NotFound:

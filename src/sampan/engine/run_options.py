@@ -9,7 +9,7 @@ import _signal
 import os
 
 from sampan.errors import InvalidArgument, NotFound, Place, Unsupported
-from sampan.network.endpoint import PortMapping
+from sampan.network.endpoint import BRIDGE, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,14 +79,98 @@ class Ulimit:
         self.hard = hard
 
 
+class NetworkRequest:
+    """One `--network`: its name (`bridge`, `none`, `host`, or a user-defined one's), with `--network-alias` and `--ip`.
+
+    `aliases` are further names by which the others on that network find the container; `ip` `""` is any that is free.
+    """
+
+    __slots__ = ("aliases", "ip", "name")
+
+    def __init__(self, name: str, *, aliases: tuple[str, ...] = (), ip: str = "") -> None:
+        self.name = name
+        self.aliases = aliases
+        self.ip = ip
+
+    def document(self) -> "Document":
+        """Return what `parse` reads."""
+        return {"name": self.name, "aliases": list(self.aliases), "ip": self.ip}
+
+    @classmethod
+    def parse(cls, document: "Document") -> "NetworkRequest":
+        """Read what `document` returned."""
+        return cls(document["name"], aliases=tuple(document["aliases"]), ip=document["ip"])
+
+
+class HealthCheck:
+    """The `--health-…` flags; 0 and an empty `test` are "not said": the image's word, else docker's default, holds.
+
+    `test` is docker's: `("NONE",)` switches the image's off, `("CMD", word, …)` is executed as it stands,
+    `("CMD-SHELL", text)` by the container's shell. Times are in nanoseconds, as in docker's Config.
+    """
+
+    __slots__ = ("interval_ns", "retries", "start_interval_ns", "start_period_ns", "test", "timeout_ns")
+
+    def __init__(
+        self,
+        test: tuple[str, ...] = (),
+        *,
+        interval_ns: int = 0,
+        timeout_ns: int = 0,
+        start_period_ns: int = 0,
+        start_interval_ns: int = 0,
+        retries: int = 0,
+    ) -> None:
+        self.test = test
+        self.interval_ns = interval_ns
+        self.timeout_ns = timeout_ns
+        self.start_period_ns = start_period_ns
+        self.start_interval_ns = start_interval_ns
+        self.retries = retries
+
+    def document(self) -> "Document":
+        """Return what `parse` reads: docker's Healthcheck, with its keys, as far as something was said."""
+        values = {
+            "Test": list(self.test),
+            "Interval": self.interval_ns,
+            "Timeout": self.timeout_ns,
+            "StartPeriod": self.start_period_ns,
+            "StartInterval": self.start_interval_ns,
+            "Retries": self.retries,
+        }
+        return {key: value for key, value in values.items() if value}
+
+    @classmethod
+    def parse(cls, document: "Document") -> "HealthCheck":
+        """Read what `document` returned."""
+        return cls(
+            tuple(document.get("Test") or ()),
+            interval_ns=document.get("Interval") or 0,
+            timeout_ns=document.get("Timeout") or 0,
+            start_period_ns=document.get("StartPeriod") or 0,
+            start_interval_ns=document.get("StartInterval") or 0,
+            retries=document.get("Retries") or 0,
+        )
+
+
+class RestartPolicy:
+    """A `--restart`: `no`, `on-failure` (`maximum` times, 0 is for ever), `always` or `unless-stopped`."""
+
+    __slots__ = ("maximum", "name")
+
+    def __init__(self, name: str = "no", maximum: int = 0) -> None:
+        self.name = name
+        self.maximum = maximum
+
+
 class RunOptions:
     """What `create` and `run` take, in docker's words; every default is docker's "not said".
 
     `command` and `entrypoint`: None is the image's own; `entrypoint=()` clears it (`--entrypoint ""`). `env`:
-    `KEY=value` in order, complete (`resolve_environment`). `network`: `bridge`, `none` or `host`. `userns`: `""` or
-    `host`. `seccomp`: `""` (the default profile), `unconfined`, or a path. `runtime`: `""` (the settings' one),
-    `sampan`, `runc` or a path. Limits are None where none was asked for. `detach` is only told to the monitor (stdin of
-    a container nobody sits at).
+    `KEY=value` in order, complete (`resolve_environment`). `networks`: in the order of the container's interfaces;
+    `()` is the default one, `none` and `host` stand alone. `userns`: `""` or `host`. `seccomp`: `""` (the default
+    profile), `unconfined`, or a path. `runtime`: `""` (the settings' one), `sampan`, `runc` or a path. Limits are None
+    where none was asked for. `detach` is only told to the monitor (stdin of a container nobody sits at).
     """
 
     __slots__ = (
@@ -99,10 +183,14 @@ class RunOptions:
         "cpu_shares",
         "detach",
         "dns",
+        "dns_option",
         "dns_search",
+        "domainname",
         "entrypoint",
         "env",
+        "expose",
         "group_add",
+        "health",
         "hostname",
         "image",
         "init",
@@ -111,7 +199,7 @@ class RunOptions:
         "memory_bytes",
         "memory_swap_bytes",
         "name",
-        "network",
+        "networks",
         "no_new_privileges",
         "oom_score_adj",
         "pids_limit",
@@ -120,6 +208,7 @@ class RunOptions:
         "privileged",
         "publish_all",
         "read_only",
+        "restart",
         "runtime",
         "seccomp",
         "shm_size_bytes",
@@ -164,10 +253,15 @@ class RunOptions:
         privileged: bool = False,
         read_only: bool = False,
         userns: str = "",
-        network: str = "bridge",
+        networks: tuple[NetworkRequest, ...] = (),
         add_host: tuple[str, ...] = (),
         dns: tuple[str, ...] = (),
         dns_search: tuple[str, ...] = (),
+        dns_option: tuple[str, ...] = (),
+        domainname: str = "",
+        expose: tuple[str, ...] = (),
+        health: HealthCheck | None = None,
+        restart: RestartPolicy | None = None,
         sysctl: "Mapping[str, str] | None" = None,
         labels: "Mapping[str, str] | None" = None,
         stop_signal: str = "",
@@ -207,10 +301,15 @@ class RunOptions:
         self.privileged = privileged
         self.read_only = read_only
         self.userns = userns
-        self.network = network
+        self.networks = networks or (NetworkRequest(BRIDGE),)
         self.add_host = add_host
         self.dns = dns
         self.dns_search = dns_search
+        self.dns_option = dns_option
+        self.domainname = domainname
+        self.expose = expose
+        self.health = health or HealthCheck()
+        self.restart = restart or RestartPolicy()
         self.sysctl = dict(sysctl or {})
         self.labels = dict(labels or {})
         self.stop_signal = stop_signal
@@ -223,9 +322,17 @@ class RunOptions:
         self.detach = detach
         self.auto_remove = auto_remove
 
+    @property
+    def network_mode(self) -> str:
+        """Return docker's NetworkMode: the first network's name."""
+        return self.networks[0].name
+
     def document(self) -> "Document":
         """Return what `parse` reads."""
         document: Document = {name: _plain(getattr(self, name)) for name in self.__slots__}
+        document["networks"] = [network.document() for network in self.networks]
+        document["health"] = self.health.document()
+        document["restart"] = [self.restart.name, self.restart.maximum]
         document["ports"] = [port.document() for port in self.ports]
         document["volumes"] = [volume.document() for volume in self.volumes]
         document["ulimits"] = [[limit.name, limit.soft, limit.hard] for limit in self.ulimits]
@@ -235,6 +342,9 @@ class RunOptions:
     def parse(cls, document: "Document") -> "RunOptions":
         """Read what `document` returned: RunOptions.parse(options.document()) equals options, field by field."""
         values: Document = {name: tuple(v) if isinstance(v, list) else v for name, v in document.items()}
+        values["networks"] = tuple(NetworkRequest.parse(network) for network in document["networks"])
+        values["health"] = HealthCheck.parse(document["health"])
+        values["restart"] = RestartPolicy(*document["restart"])
         values["ports"] = tuple(PortMapping.parse(port) for port in document["ports"])
         values["volumes"] = tuple(VolumeMount.parse(volume) for volume in document["volumes"])
         values["ulimits"] = tuple(Ulimit(*limit) for limit in document["ulimits"])
@@ -266,6 +376,24 @@ def check_address(text: str) -> str:
             continue
         return text
     raise InvalidArgument(f"`{text}` is not an IP address", hints=("write it like `192.0.2.53` or `2001:db8::53`",))
+
+
+def parse_network(text: str) -> NetworkRequest:
+    """Parse a `--network` word: `front`, or `name=front,alias=web,ip=10.5.0.7`."""
+    if "=" not in text:
+        return NetworkRequest(BRIDGE if text == "default" else text)
+    name, aliases, ip = "", [], ""
+    for part in text.split(","):
+        key, _, value = part.partition("=")
+        if key == "name":
+            name = value
+        elif key == "alias":
+            aliases.append(value)
+        elif key == "ip":
+            ip = value
+        else:
+            raise InvalidArgument(f"`{key}` in the network `{text}` is unknown", hints=("known: name, alias, ip",))
+    return NetworkRequest(name, aliases=tuple(aliases), ip=ip)
 
 
 def parse_volume(text: str) -> VolumeMount:

@@ -163,7 +163,7 @@ def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
     names = ["mount", "pid", "ipc", "uts", "cgroup"]
     if place.uid_mappings:
         names.insert(0, "user")
-    if options.network != "host":
+    if options.network_mode != "host":
         names.append("network")
     return dict.fromkeys(names, "")
 
@@ -173,7 +173,7 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     write = ("rw",) if options.privileged else ("ro",)
     shm = options.shm_size_bytes or SHM_BYTES
     sysfs = Mount("/sys", "sysfs", "sysfs", (*_STRICT, *write))
-    if options.network == "host" and place.uid_mappings:
+    if options.network_mode == "host" and place.uid_mappings:
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
         sysfs = Mount("/sys", "bind", "/sys", ("rbind", *_STRICT, *write))
     mounts = [
@@ -213,6 +213,6 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
 
 def _sysctl(options: "RunOptions") -> dict[str, str]:
     """Return docker's default (a server that is not root may take port 80), then what was asked for."""
-    if options.network == "host":
+    if options.network_mode == "host":
         return dict(options.sysctl)
     return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl

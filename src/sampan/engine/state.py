@@ -20,13 +20,14 @@ import time
 
 from sampan.document import Malformed, parse, render
 from sampan.errors import Corrupt, Unsupported
+from sampan.network.endpoint import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
-VERSION = 1
+VERSION = 2
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
@@ -34,6 +35,8 @@ _ID_LENGTH = 64
 _GROWTH_BYTES = 4096  # more than an end adds
 # struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
 # locks).
+# What a container has once, however many networks it is on.
+_SHARED_IN_1: "tuple[tuple[str, object], ...]" = (("held", []), ("forwarder", 0), ("is_connected", False))
 _FLOCK = struct.Struct("hh4xqqi4x")
 
 
@@ -125,6 +128,11 @@ def run_directory(settings: "Settings", container_id: str) -> str:
     return f"{settings.run}/{container_id}"
 
 
+def network_directory(settings_run: str, network_id: str) -> str:
+    """Return SAMPAN_RUN/networks/ID, where each container on a user-defined network tells its names."""
+    return f"{settings_run}/networks/{network_id}"
+
+
 def publish_name(settings_run: str, name: str, container_id: str) -> None:
     """Have a running container found by its name without the database: SAMPAN_RUN/names/NAME is a link to its id.
 
@@ -176,9 +184,21 @@ def read(directory: str) -> State:
             raise Unsupported(
                 f"`{path}` was written by a newer Sampan", hints=("upgrade with `pip install --upgrade sampan`",)
             )
-        return State(**document)
+        return State(**(_from_1(document) if version == 1 else document))
     except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Corrupt(f"`{path}` is not a container's state") from error
+
+
+def _from_1(document: "Document") -> "Document":
+    """Bring a file of version 1 up: there a container had one network. A monitor of that time may live still."""
+    network = document["network"]
+    if network:
+        shared = {name: network.get(name, default) for name, default in _SHARED_IN_1}
+        is_bridge = network["kind"] == BRIDGE
+        own = {"number": 0, "network": BRIDGE, "network_id": "", "names": []}
+        rest = {name: value for name, value in network.items() if name not in shared and name != "kind"}
+        document["network"] = shared | {"kind": network["kind"], "endpoints": [rest | own] if is_bridge else []}
+    return document
 
 
 def write(directory: str, state: State, *, durable: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""Links: the bridge on the host, and a container's eth0 behind it. Hot path.
+"""Links: the bridges on the host, and a container's interfaces behind them. Hot path.
 
 All is netlink; a warm attach is about a millisecond. Everything is idempotent, and names and addresses come from
 records, so any process can put right or take away what another has made.
@@ -38,7 +38,8 @@ def ensure(network: "Network") -> None:
 
 
 def attach(netns_fd: int, endpoint: "Endpoint") -> None:
-    """Give the network namespace its loopback and an eth0 on the bridge. Single-threaded callers only."""
+    """Give the network namespace its loopback and an interface on the bridge. Single-threaded callers only."""
+    inner = f"eth{endpoint.number}"
     with netlink.Socket() as here, netlink.socket_in(netns_fd) as inside:
         master = netlink.index_of(endpoint.bridge)
         if master is None:
@@ -51,21 +52,22 @@ def attach(netns_fd: int, endpoint: "Endpoint") -> None:
                 raise Unsupported("this kernel has no veth interfaces", hints=("`modprobe veth`",)) from error
             raise
         up_loopback(inside)
-        eth0 = netlink.link_index(inside, "eth0")
+        index = netlink.link_index(inside, inner)
         with netlink.Inside(netns_fd):
-            _without_ipv6("eth0")
-        netlink.add_address(inside, eth0, pack(endpoint.address), endpoint.prefix)
-        netlink.set_up(inside, eth0)
+            _without_ipv6(inner)
+        netlink.add_address(inside, index, pack(endpoint.address), endpoint.prefix)
+        netlink.set_up(inside, index)
         port = netlink.link_index(here, endpoint.interface)
         netlink.set_up(here, port)
         if endpoint.ports:
             netlink.set_hairpin(here, port)
-        netlink.add_default_route(inside, pack(endpoint.gateway))
+        if endpoint.gateway:
+            netlink.add_default_route(inside, pack(endpoint.gateway))
 
 
-def detach(endpoint: "Endpoint") -> None:
-    """Take the container's link away. Idempotent; the kernel does it by itself once the namespace is gone."""
-    index = netlink.index_of(endpoint.interface)
+def detach(interface: str) -> None:
+    """Take a container's link away. Idempotent; the kernel does it by itself once the namespace is gone."""
+    index = netlink.index_of(interface)
     if index is not None:
         with netlink.Socket() as socket:
             _delete(socket, index)
@@ -116,13 +118,14 @@ def _make(socket: netlink.Socket, network: "Network") -> int:
 
 
 def _add_veth(here: netlink.Socket, endpoint: "Endpoint", mac: bytes, netns_fd: int, master: int) -> None:
+    inner = f"eth{endpoint.number}"
     for attempt in (1, 2):
         try:
-            netlink.add_veth(here, endpoint.interface, "eth0", peer_mac=mac, peer_netns_fd=netns_fd, master=master)
+            netlink.add_veth(here, endpoint.interface, inner, peer_mac=mac, peer_netns_fd=netns_fd, master=master)
         except FileExistsError:  # left by a monitor that was killed: its namespace may be dying still
             if attempt == 2:
                 raise
-            detach(endpoint)
+            detach(endpoint.interface)
         else:
             return
 

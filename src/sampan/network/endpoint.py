@@ -8,6 +8,9 @@ if TYPE_CHECKING:
 
 ANY = "0.0.0.0"  # noqa: S104  # docker's default for -p: every address of the host
 PROTOCOLS = ("tcp", "udp")
+# Networks that are always there; every other name is a user-defined one's.
+BRIDGE, NONE, HOST = "bridge", "none", "host"
+MOST_NETWORKS = 12  # of one container: see `interface_of`
 
 
 class PortMapping:
@@ -65,9 +68,26 @@ class PortMapping:
 
 
 class Endpoint:
-    """A container on a bridge network: `interface` is the host's end of its veth, `mac` and `address` are eth0's."""
+    """A container on a bridge network: `interface` is the host's end of its veth; inside it is eth0, eth1, …: `number`.
 
-    __slots__ = ("address", "bridge", "container_id", "gateway", "interface", "mac", "ports", "prefix")
+    `gateway` is where its way out goes, `""` for none: a container has one at most. `names` are those by which others
+    on the network find it, `network` and `network_id` say which one that is.
+    """
+
+    __slots__ = (
+        "address",
+        "bridge",
+        "container_id",
+        "gateway",
+        "interface",
+        "mac",
+        "names",
+        "network",
+        "network_id",
+        "number",
+        "ports",
+        "prefix",
+    )
 
     def __init__(
         self,
@@ -78,6 +98,10 @@ class Endpoint:
         gateway: str,
         prefix: int,
         ports: tuple[PortMapping, ...] = (),
+        number: int = 0,
+        network: str = BRIDGE,
+        network_id: str = "",
+        names: tuple[str, ...] = (),
     ) -> None:
         self.container_id = container_id
         self.bridge = bridge
@@ -85,20 +109,16 @@ class Endpoint:
         self.gateway = gateway
         self.prefix = prefix
         self.ports = ports
-        # IFNAMSIZ is 16 with its NUL: 4 of name and 11 digits of the id.
-        self.interface = f"smpn{container_id[:11]}"
+        self.number = number
+        self.network = network
+        self.network_id = network_id
+        self.names = names
+        self.interface = interface_of(container_id, number)
         self.mac = mac_of(address)
 
     def with_ports(self, ports: tuple[PortMapping, ...]) -> "Endpoint":
         """Return this endpoint with other published ports."""
-        return Endpoint(
-            self.container_id,
-            bridge=self.bridge,
-            address=self.address,
-            gateway=self.gateway,
-            prefix=self.prefix,
-            ports=ports,
-        )
+        return Endpoint.parse(self.document() | {"ports": [port.document() for port in ports]})
 
     def document(self) -> "Document":
         """For a record."""
@@ -109,6 +129,10 @@ class Endpoint:
             "gateway": self.gateway,
             "prefix": self.prefix,
             "ports": [port.document() for port in self.ports],
+            "number": self.number,
+            "network": self.network,
+            "network_id": self.network_id,
+            "names": list(self.names),
         }
 
     @classmethod
@@ -121,7 +145,19 @@ class Endpoint:
             gateway=document["gateway"],
             prefix=document["prefix"],
             ports=tuple(PortMapping.parse(port) for port in document["ports"]),
+            number=document["number"],
+            network=document["network"],
+            network_id=document["network_id"],
+            names=tuple(document["names"]),
         )
+
+
+def interface_of(container_id: str, number: int) -> str:
+    """Return the name of the host's end of a container's interface: `smpn…` is eth0's, `smpo…` eth1's, and so on.
+
+    IFNAMSIZ is 16 with its NUL: 4 of name and 11 digits of the id.
+    """
+    return f"smp{chr(ord('n') + number)}{container_id[:11]}"
 
 
 def mac_of(address: str) -> str:

@@ -5,7 +5,8 @@
     chain publish  nat, prerouting, dstnat     addressed to this machine, and published -> the container
     chain local    nat, output                 the same for what this machine itself sends
     chain leave    nat, postrouting, srcnat    containers go out as the host; hairpins and 127/8 come as the bridge
-    chain forward  filter, forward             into the bridge: answers, published ports, other containers; no more
+    chain forward  filter, forward             into the bridge: answers, published ports, other containers; no more;
+                                               an internal network: neither in nor out
 
     map published     protocol . port            -> address . port      -p 8000:5000
     map published_at  address . protocol . port  -> address . port      -p 127.0.0.1:8000:5000
@@ -247,6 +248,9 @@ def _rules(network: "Network") -> "list[tuple[str, list[bytes]]]":
     is_answer = _has(nft.CT_STATE, nft.ESTABLISHED_RELATED)
     accept, drop, masquerade = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP), nft.masquerade()
     at_address, anywhere = _translations()
+    if network.is_internal:
+        ways = [*from_bridge, *not_to_bridge, drop], [*to_bridge, *not_from_bridge, drop]
+        return [("guard", [*from_bridge, *to_loopback, drop]), *(("forward", way) for way in ways)]
     return [
         ("guard", [*from_bridge, *to_loopback, drop]),
         # SECURITY: a translation comes before the routing that knows 127/8 for a martian.

@@ -1,51 +1,76 @@
-"""Addresses: the default network's subnet, chosen once, and a container's lease on it. Hot path.
+"""Networks and addresses in the database: each network's subnet, and a container's lease on it. Hot path.
 
-A lease is a row of `addresses`, whose primary key is (network, address): the same address is never leased twice,
-whoever asks at the same time. The row goes with its container.
+A network's row is made by `default_network` or `insert` and goes with `delete`. A lease is a row of `addresses`, whose
+primary key is (network, address): the same address is never leased twice, whoever asks at the same time. The row goes
+with its container. INVARIANT: subnets of one SAMPAN_ROOT do not overlap.
 """
 
+import os
 import struct
+import time
 import zlib
 
 from sampan import document
-from sampan.errors import Exhausted
-from sampan.network.endpoint import pack, unpack
+from sampan.errors import AlreadyExists, Exhausted, InvalidArgument
+from sampan.network.endpoint import BRIDGE, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from sampan.database.connection import Database
+    from collections.abc import Iterator
+
+    from sampan.database.connection import Database, Row
     from sampan.document import Document
 
-DEFAULT = "bridge"
 INTERFACE = "sampan0"
 _SYSTEM_ROOT = "/var/lib/sampan"
 # Tried in order: what docker does not take by itself, then what it does.
 _CANDIDATES = tuple(f"10.{second}.0.0" for second in range(217, 256))
 _LAST_CANDIDATES = tuple(f"172.{second}.0.0" for second in range(16, 32))
 _PREFIX = 16
-_FIRST_HOST = 2  # .0.0 is the network, .0.1 the bridge
+_WIDEST, _NARROWEST = 8, 30  # prefixes of a subnet that a person chooses
+_ID_BYTES = 32
+_COLUMNS = "SELECT id, name, created, record FROM networks"
 
 
 class Network:
-    """A bridge network: the host has `gateway` on the interface `interface`."""
+    """A bridge network: the host has `gateway` on the interface `interface`; an internal one has no way out.
 
-    __slots__ = ("gateway", "interface", "name", "prefix", "subnet")
+    `created` is in nanoseconds since the epoch.
+    """
 
-    def __init__(self, name: str, interface: str, subnet: str, prefix: int) -> None:
+    __slots__ = ("created", "gateway", "id", "interface", "is_internal", "labels", "name", "prefix", "subnet")
+
+    def __init__(
+        self,
+        name: str,
+        interface: str,
+        subnet: str,
+        prefix: int,
+        *,
+        gateway: str = "",
+        id: str = "",
+        created: int = 0,
+        is_internal: bool = False,
+        labels: "dict[str, str] | None" = None,
+    ) -> None:
         self.name = name
         self.interface = interface
         self.subnet = subnet
         self.prefix = prefix
-        self.gateway = unpack(struct.pack(">I", struct.unpack(">I", pack(subnet))[0] + 1))
+        self.gateway = gateway or unpack(struct.pack(">I", _number(subnet) + 1))
+        self.id = id
+        self.created = created
+        self.is_internal = is_internal
+        self.labels = labels or {}
 
     def document(self) -> "Document":
         """For its row and for a container's record."""
-        return {"name": self.name, "interface": self.interface, "subnet": self.subnet, "prefix": self.prefix}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def parse(cls, record: "Document") -> "Network":
         """Read what `document` wrote."""
-        return cls(record["name"], record["interface"], record["subnet"], record["prefix"])
+        return cls(**record)
 
 
 def interface_of(root: str) -> str:
@@ -53,49 +78,180 @@ def interface_of(root: str) -> str:
     return INTERFACE if root == _SYSTEM_ROOT else f"smp{zlib.crc32(root.encode()):08x}"
 
 
+def new_id() -> str:
+    """Return an id that no network has, docker's 64 digits."""
+    return os.urandom(_ID_BYTES).hex()
+
+
 def default_network(database: "Database") -> Network:
     """Return the default network; its subnet is chosen at the first call.
 
     The caller holds a write transaction. Another SAMPAN_ROOT has a bridge of its own: it knows nothing of our leases.
     """
-    row = database.row("SELECT record FROM networks WHERE name = ?", (DEFAULT,))
-    if row is not None:
-        return Network.parse(document.parse(str(row[0])))
-    from sampan.kernel import netlink  # only now: every later command finds the row
-
+    found = find(database, BRIDGE)
+    if found is not None:
+        return found
     interface = interface_of(database.root)
-    with netlink.Socket() as socket:
-        network = Network(DEFAULT, interface, free_subnet(interface, taken(netlink.routes(socket))), _PREFIX)
-    database.execute(
-        "INSERT INTO networks (name, record) VALUES (?, ?)", (DEFAULT, document.render(network.document()))
-    )
+    subnet = free_subnet(interface, occupied(database))
+    network = Network(BRIDGE, interface, subnet, _PREFIX, id=new_id(), created=time.time_ns())
+    insert(database, network)
     return network
 
 
-def lease(database: "Database", network: Network, container_id: str) -> str:
-    """Return the container's address on `network`, the lowest that is free. The caller holds a write transaction."""
-    base = struct.unpack(">I", pack(network.subnet))[0]
+def new_network(
+    database: "Database",
+    name: str,
+    created: int,
+    *,
+    subnet: str = "",
+    gateway: str = "",
+    is_internal: bool = False,
+    labels: "dict[str, str] | None" = None,
+) -> Network:
+    """Make a user-defined network's row and return it; the caller holds a write transaction.
+
+    `subnet` is `ADDRESS/PREFIX`, `""` any that is free. Raises InvalidArgument, Conflict for a subnet that is in use,
+    AlreadyExists for the name, Exhausted.
+    """
+    id = new_id()
+    # IFNAMSIZ is 16 with its NUL: 5 of name and 10 digits of the id.
+    interface = f"smpbr{id[:10]}"
+    taken = occupied(database)
+    address, prefix = parse_subnet(subnet) if subnet else (free_subnet(interface, taken), _PREFIX)
+    if subnet and any(_overlaps(pack(address), prefix, other, width) for other, width in taken):
+        raise AlreadyExists(
+            f"the subnet `{subnet}` overlaps a network, a route or a name server of this machine",
+            hints=("leave `--subnet` out: a free one is chosen", "`ip route` shows the machine's routes"),
+        )
+    network = Network(
+        name,
+        interface,
+        address,
+        prefix,
+        gateway=gateway,
+        id=id,
+        created=created,
+        is_internal=is_internal,
+        labels=labels,
+    )
+    if not _is_host(network, network.gateway):
+        raise InvalidArgument(f"the gateway `{gateway}` is no address of the subnet `{address}/{prefix}`")
+    insert(database, network)
+    return network
+
+
+def insert(database: "Database", network: Network) -> None:
+    """Add the row; raises AlreadyExists where the name is taken."""
+    if find(database, network.name) is not None:
+        raise AlreadyExists(f"the network `{network.name}` exists", hints=("`sampan network ls` shows all",))
+    database.execute(
+        "INSERT INTO networks (id, name, created, record) VALUES (?, ?, ?, ?)",
+        (network.id, network.name, network.created, document.render(network.document())),
+    )
+
+
+def find(database: "Database", name: str) -> Network | None:
+    """Return the network called `name`, or whose id that is; None where there is none."""
+    row = database.row(f"{_COLUMNS} WHERE name = ? OR id = ? ORDER BY name = ? DESC", (name, name, name))
+    return None if row is None else _of_row(row)
+
+
+def every(database: "Database") -> "Iterator[Network]":
+    """Yield all networks, the oldest first."""
+    return map(_of_row, database.execute(f"{_COLUMNS} ORDER BY created, name"))
+
+
+def delete(database: "Database", network: Network) -> None:
+    """Delete the row. Idempotent; the caller has seen that nobody has an address on it."""
+    database.execute("DELETE FROM networks WHERE id = ?", (network.id,))
+
+
+def leases(database: "Database", network: Network) -> "list[tuple[str, str]]":
+    """Return (address, container id) of all leases on the network."""
+    query = "SELECT ipv4, container_id FROM addresses WHERE network = ?"
+    return [(row[0], row[1]) for row in database.execute(query, (network.name,))]
+
+
+def networks_of(database: "Database", container_id: str) -> list[Network]:
+    """Return the networks on which the container has an address."""
+    rows = list(database.execute("SELECT network FROM addresses WHERE container_id = ?", (container_id,)))
+    return [network for network in every(database) if (network.name,) in rows]
+
+
+def lease(database: "Database", network: Network, container_id: str, address: str = "") -> str:
+    """Return the container's address on `network`: `address`, else the lowest that is free.
+
+    The caller holds a write transaction. Raises AlreadyExists, InvalidArgument, Exhausted.
+    """
     taken = {}
-    for ipv4, holder in database.execute("SELECT ipv4, container_id FROM addresses WHERE network = ?", (network.name,)):
+    for ipv4, holder in leases(database, network):
         if holder == container_id:
-            return str(ipv4)
-        taken[struct.unpack(">I", pack(str(ipv4)))[0] - base] = holder
-    for host in range(_FIRST_HOST, (1 << (32 - network.prefix)) - 1):
-        if host not in taken:
-            address = unpack(struct.pack(">I", base + host))
-            database.execute(
-                "INSERT INTO addresses (network, ipv4, container_id) VALUES (?, ?, ?)",
-                (network.name, address, container_id),
-            )
+            return ipv4
+        taken[ipv4] = holder
+    chosen = _checked(network, address, taken) if address else _free(network, taken)
+    database.execute(
+        "INSERT INTO addresses (network, ipv4, container_id) VALUES (?, ?, ?)", (network.name, chosen, container_id)
+    )
+    return chosen
+
+
+def _free(network: Network, taken: "dict[str, str]") -> str:
+    base = _number(network.subnet)
+    for host in range(1, (1 << (32 - network.prefix)) - 1):
+        address = unpack(struct.pack(">I", base + host))
+        if address not in taken and address != network.gateway:
             return address
     raise Exhausted(
         f"the network `{network.name}` has no free address", hints=("`sampan rm` containers that are no longer needed",)
     )
 
 
+def _checked(network: Network, address: str, taken: "dict[str, str]") -> str:
+    if not _is_host(network, address) or address == network.gateway:
+        raise InvalidArgument(
+            f"`{address}` is no free address of the network `{network.name}`",
+            hints=(f"its subnet is `{network.subnet}/{network.prefix}`, and `{network.gateway}` is the machine's own",),
+        )
+    if address in taken:
+        raise AlreadyExists(f"the address `{address}` belongs to the container {taken[address][:12]}")
+    return address
+
+
+def _is_host(network: Network, address: str) -> bool:
+    """Tell whether an address is one of the subnet, and neither its first nor its last."""
+    number = _number(address) - _number(network.subnet)
+    return 0 < number < (1 << (32 - network.prefix)) - 1
+
+
+def parse_subnet(text: str) -> tuple[str, int]:
+    """Return the address and the prefix of `10.5.0.0/16`; raises InvalidArgument."""
+    address, _, word = text.partition("/")
+    prefix = int(word) if word.isascii() and word.isdigit() and len(word) < 3 else 0
+    if not _WIDEST <= prefix <= _NARROWEST:
+        raise InvalidArgument(
+            f"`{text}` is not a subnet",
+            hints=(f"write it like `10.5.0.0/16`; the prefix is {_WIDEST} to {_NARROWEST}",),
+        )
+    base = _number(address) >> (32 - prefix) << (32 - prefix)
+    if base != _number(address):
+        raise InvalidArgument(
+            f"`{text}` is not a subnet", hints=(f"did you mean `{unpack(struct.pack('>I', base))}/{prefix}`?",)
+        )
+    return address, prefix
+
+
 def release(database: "Database", container_id: str) -> None:
     """Give a container's addresses back. Idempotent."""
     database.execute("DELETE FROM addresses WHERE container_id = ?", (container_id,))
+
+
+def occupied(database: "Database") -> "list[tuple[bytes, int]]":
+    """Return what no further network of ours may overlap: `taken`, and the networks that there are."""
+    from sampan.kernel import netlink  # only where a network is made
+
+    with netlink.Socket() as socket:
+        routes = netlink.routes(socket)
+    return [*taken(routes), *((pack(network.subnet), network.prefix) for network in every(database))]
 
 
 def taken(routes: "list[tuple[bytes, int]]") -> "list[tuple[bytes, int]]":
@@ -125,3 +281,12 @@ def _overlaps(first: bytes, first_prefix: int, second: bytes, second_prefix: int
     shift = 32 - min(first_prefix, second_prefix)
     one, two = (struct.unpack(">I", value)[0] >> shift for value in (first, second))
     return bool(one == two)
+
+
+def _number(address: str) -> int:
+    return int(struct.unpack(">I", pack(address))[0])
+
+
+def _of_row(row: "Row") -> Network:
+    id, name, created, record = row
+    return Network.parse(document.parse(str(record)) | {"id": id, "name": name, "created": created})

@@ -3,11 +3,10 @@
 A program called `docker-compose` that leads here means the same.
 """
 
-from sampan.cli import flags
+from sampan.cli import catalog, flags
 from sampan.cli import help as texts
 from sampan.cli.compose import model
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,27 +19,15 @@ SUBCOMMANDS = (*model.COMMANDS,)
 def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Find the command that follows, and do it."""
     if parsed.is_set("version"):
-        return find("version").execute(flags.parse(find("version"), []), settings, printer)
+        return model.VERSION.execute(flags.parse(model.VERSION, []), settings, printer)
     if not parsed.arguments or parsed.arguments[0] == "help":
-        wanted = find(parsed.arguments[1]) if len(parsed.arguments) > 1 else COMPOSE
-        printer.out(texts.command(wanted))
-        return 0
-    command = find(parsed.arguments[0])
+        return texts.show(["compose", *parsed.arguments[1:]], printer)
+    (command,) = catalog.inner("compose", parsed.arguments[0])
     inner = flags.parse(command, parsed.arguments[1:], parsed)
     if inner.help:
         printer.out(texts.command(command))
         return 0
     return command.execute(inner, settings, printer)
-
-
-def find(word: str) -> Command:
-    """Return a command of compose; raises NotFound with the nearest."""
-    for command in SUBCOMMANDS:
-        if command.name == f"compose {word}":
-            return command
-    near = flags.suggest(word, [command.name.removeprefix("compose ") for command in SUBCOMMANDS])
-    hints = (f"did you mean `sampan compose {near}`?",) if near else ()
-    raise NotFound(f"unknown command: `compose {word}`", hints=(*hints, "`sampan compose --help` lists the commands"))
 
 
 def _listing() -> str:

@@ -106,6 +106,17 @@ def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     return 0
 
 
+VERSION = Command(
+    "compose version",
+    "[OPTIONS]",
+    "Print the version",
+    execute=version,
+    flags=(
+        Flag("format", "string", "`pretty` or `json`", short="f"),
+        Flag("short", "bool", "print the number only"),
+    ),
+    maximum=0,
+)
 COMMANDS = (
     Command(
         "compose config",
@@ -130,15 +141,5 @@ COMMANDS = (
         "resolve-image-digests",
         examples=("sampan compose config", "sampan compose config --services"),
     ),
-    Command(
-        "compose version",
-        "[OPTIONS]",
-        "Print the version",
-        execute=version,
-        flags=(
-            Flag("format", "string", "`pretty` or `json`", short="f"),
-            Flag("short", "bool", "print the number only"),
-        ),
-        maximum=0,
-    ),
+    VERSION,
 )
