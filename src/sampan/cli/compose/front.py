@@ -5,7 +5,7 @@ A program called `docker-compose` that leads here means the same.
 
 from sampan.cli import catalog, flags
 from sampan.cli import help as texts
-from sampan.cli.compose import model
+from sampan.cli.compose import life, model, oneoff, show
 from sampan.cli.flags import Command, Flag, Parsed
 
 TYPE_CHECKING = False
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.settings.configuration import Settings
 
-SUBCOMMANDS = (*model.COMMANDS,)
+SUBCOMMANDS = tuple(
+    sorted((*life.COMMANDS, *model.COMMANDS, *oneoff.COMMANDS, *show.COMMANDS), key=lambda command: command.name)
+)
 
 
 def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
