@@ -79,8 +79,9 @@ class Store:
     def now(self) -> list[str]:
         """Name what is in the store at this moment."""
         found = [f"directory {id}" for id in self.containers()]
-        found += [f"run {path}" for path in os.listdir(self.run) if path not in {"features.json", "names"}]
+        found += [f"run {path}" for path in os.listdir(self.run) if path not in {"features.json", "names", "networks"}]
         found += [f"name {path}" for path in glob.glob(f"{self.run}/names/*")]
+        found += [f"name {path}" for path in glob.glob(f"{self.run}/networks/*/*")]
         for table in ("containers", "ranges", "addresses", "leases", "volumes"):
             found += [f"{table} {row}" for row in self.rows(f"SELECT * FROM {table}")]  # noqa: S608 - names of ours
         found += [f"trash {path}" for path in glob.glob(f"{self.root}/trash/*")]

@@ -156,3 +156,30 @@ def test_a_monitor_that_was_killed_leaves_no_link(
     assert store.left(sampan) == []
     sampan("network", "rm", "front", "back", check=True)
     assert not {f"smpbr{id[:10]}" for id in made} & set(os.listdir("/sys/class/net"))
+
+
+def test_names_are_found(sampan: Command, store: Store) -> None:
+    """A container, its aliases and its short id, at once and after the monitor has renewed itself, until it stops.
+
+    Not on the default network, whose resolv.conf names the machine's servers.
+    """
+    sampan("network", "create", "front", check=True)
+    words = ("--network", "front", "--network-alias", "www", "--network-alias", "Site")
+    id = sampan("run", "-d", "--name", "web", *words, "busybox", "sleep", "1000", check=True).stdout.strip()
+    address = endpoint(sampan, "web", "front")["IPAddress"]
+    sampan("run", "-d", "--name", "asker", "--network", "front", "busybox", "sleep", "1000", check=True)
+
+    def look_up(name: str) -> str:
+        return sampan("exec", "asker", "nslookup", name).stdout
+
+    for name in ("web", "www", "site", id[:12], "web.front"):
+        assert f"Address: {address}\n" in look_up(name)
+    assert "web.front" in look_up(address)
+    time.sleep(1.6)
+    assert f"Address: {address}\n" in look_up("www")
+    sampan("stop", "-t", "0", "web", check=True)
+    assert address not in look_up("www")
+    assert "nameserver 127.0.0.11\n" in sampan("exec", "asker", "cat", "/etc/resolv.conf", check=True).stdout
+    assert "127.0.0.11" not in sampan("run", "--rm", "busybox", "cat", "/etc/resolv.conf", check=True).stdout
+    sampan("rm", "-f", "web", "asker", check=True)
+    assert store.left(sampan) == []

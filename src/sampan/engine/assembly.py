@@ -67,8 +67,10 @@ def etc(request: "Document") -> "Document":
         "gateway": next((e["gateway"] for e in network["endpoints"] if e["gateway"]), ""),
         "is_host_network": network["kind"] == "host",
         "add_host": options["add_host"],
+        "has_resolver": network["dns"] is not None,
         "dns": options["dns"],
         "dns_search": options["dns_search"],
+        "dns_option": options["dns_option"],
         # Where nothing can be idmapped the container's root owns its files on disk.
         "owner": 0 if root["is_idmapped"] else request["range"],
     }

@@ -14,6 +14,8 @@ from sampan.network.endpoint import BRIDGE, HOST, NONE, Endpoint, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
+
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.engine.record import Container
@@ -31,7 +33,7 @@ def lease(database: "Database", container: "Container") -> "Document":
     """
     mode = container.options.network_mode
     if mode in {NONE, HOST}:
-        return {"kind": mode, "endpoints": [], "networks": []}
+        return {"kind": mode, "endpoints": [], "networks": [], "dns": None}
     requests = container.options.networks
     networks = [_find(database, request.name) for request in requests]
     # The way out, and in by published ports, is the first network that has one.
@@ -46,7 +48,20 @@ def lease(database: "Database", container: "Container") -> "Document":
         "kind": BRIDGE,
         "endpoints": [endpoint.document() for endpoint in leased],
         "networks": [network.document() for network in networks],
+        "dns": _dns(container, [network for network in networks if network.name != BRIDGE], is_closed=not way),
     }
+
+
+def _dns(container: "Container", networks: "list[Network]", *, is_closed: bool) -> "Document | None":
+    """Return what the container's resolver knows; None on the default network, where nobody has a name.
+
+    `servers` is what was asked for; without, the machine's own are asked. SECURITY: not where there is no way out, for
+    a name that is looked up is a message to whoever answers for it.
+    """
+    if not networks:
+        return None
+    names = [[network.id, network.name] for network in networks]
+    return {"networks": names, "servers": list(container.options.dns), "is_closed": is_closed}
 
 
 def _find(database: "Database", name: str) -> "Network":
@@ -101,9 +116,12 @@ def _wanted(container: "Container") -> tuple[PortMapping, ...]:
     return (*options.ports, *(PortMapping(n, protocol=p) for n, p in pairs if (n, p) not in published))
 
 
-def sweep(database: "Database", container_id: str, told: "State", *, is_rootless: bool) -> None:
-    """Remove from the kernel what a killed monitor left. Idempotent; the caller holds a write transaction."""
-    from sampan.network import bridge, firewall
+def sweep(database: "Database", container_id: str, told: "State", *, run: str, is_rootless: bool) -> None:
+    """Remove what a killed monitor left of its networks. Idempotent; the caller holds a write transaction."""
+    from sampan.network import bridge, firewall, record
+
+    for network in ipam.networks_of(database, container_id):
+        record.withdraw(run, network.id, container_id)
 
     group = _cgroup_of(container_id, told)
     if group is not None:
@@ -136,11 +154,26 @@ def _cgroup_of(container_id: str, told: "State") -> "cgroup.Cgroup | None":
 class Connector:
     """The monitor's side while a container starts: `prepare`, `connect`, then `document` is all that the end needs."""
 
-    __slots__ = ("_endpoints", "_forwarder", "_held", "_is_connected", "_is_rootless", "_kind", "_networks")
+    __slots__ = (
+        "_dns",
+        "_endpoints",
+        "_forwarder",
+        "_held",
+        "_is_connected",
+        "_is_rootless",
+        "_kind",
+        "_networks",
+        "_run",
+        "_sockets",
+    )
 
-    def __init__(self, leased: "Document", *, is_rootless: bool) -> None:
+    def __init__(self, leased: "Document", *, run: str, is_rootless: bool) -> None:
         """Take what `lease` returned; a normal user's bridges are in the holder's network, and ports are forwarded."""
         self._is_rootless = is_rootless
+        self._run = run
+        self._dns = leased["dns"]
+        # Where the container's queries for names come; see `redirect`.
+        self._sockets: tuple[_socket.socket, ...] = ()
         self._forwarder = 0
         self._kind = leased["kind"]
         self._endpoints = [Endpoint.parse(endpoint) for endpoint in leased["endpoints"]]
@@ -160,6 +193,8 @@ class Connector:
             "held": [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else [],
             "forwarder": self._forwarder,
             "is_connected": self._is_connected,
+            "run": self._run,
+            "dns": self._dns and self._dns | {"sockets": [socket.fileno() for socket in self._sockets]},
         }
 
     def prepare(self) -> None:
@@ -171,6 +206,12 @@ class Connector:
                 # In the machine's network: after this a normal user's monitor leaves it.
                 self._held = ports.hold(endpoint.ports)
                 self._endpoints[number] = endpoint.with_ports(self._held.mappings)
+        if self._dns and not self._dns["servers"] and not self._dns["is_closed"]:
+            from sampan.settings import resolver
+
+            # Who is in the machine's own network may ask a name server on its loopback.
+            servers = resolver.name_servers() if self._is_rootless else resolver.own_servers()
+            self._dns = self._dns | {"servers": list(servers)}
         if self._is_rootless and self._kind != HOST:
             from sampan.engine import rootless
 
@@ -198,6 +239,13 @@ class Connector:
             bridge.attach(netns_fd, endpoint)
         if self._held is not None:
             self._publish(self._held)
+        if self._dns:
+            from sampan.network import record, redirect
+
+            self._sockets = redirect.open_in(netns_fd)
+            for endpoint in self._endpoints:
+                if endpoint.names:
+                    record.publish(self._run, endpoint)
 
     def _publish(self, held: "Held") -> None:
         (endpoint,) = (endpoint for endpoint in self._endpoints if endpoint.ports)
@@ -216,7 +264,8 @@ class Connector:
 
     def detach(self) -> None:
         """Leave the sockets to the descriptors that `document` names: from here on those are theirs."""
-        for socket in self._held.sockets if self._held is not None and not self._forwarder else ():
+        held = self._held.sockets if self._held is not None and not self._forwarder else ()
+        for socket in (*held, *self._sockets):
             socket.detach()
 
 
@@ -236,8 +285,12 @@ def release(told: "Document") -> None:
 
 
 def disconnect(told: "Document") -> None:
-    """Remove the container's links; takes what `Connector.document` returned. Idempotent."""
+    """Remove the container's links and names; takes what `Connector.document` returned. Idempotent."""
     for endpoint in map(Endpoint.parse, told["endpoints"]) if told["is_connected"] else ():
         from sampan.network import bridge
 
+        if endpoint.names:
+            from sampan.network import record
+
+            record.withdraw(told["run"], endpoint.network_id, endpoint.container_id)
         bridge.detach(endpoint.interface)

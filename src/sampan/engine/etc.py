@@ -3,6 +3,7 @@
 import os
 
 from sampan.engine import state
+from sampan.network import record
 from sampan.settings import resolver
 
 TYPE_CHECKING = False
@@ -29,6 +30,8 @@ def write(
     add_host: "Iterable[str]" = (),
     dns: "Iterable[str]" = (),
     dns_search: "Iterable[str]" = (),
+    dns_option: "Iterable[str]" = (),
+    has_resolver: bool = False,
     owner: int = 0,
 ) -> None:
     """Write the three files in `directory`; `owner` is who the container's root is on disk.
@@ -44,7 +47,13 @@ def write(
     files = {
         "hosts": "".join(lines),
         "hostname": hostname + "\n",
-        "resolv.conf": resolv_conf(tuple(dns), tuple(dns_search), is_host_network=is_host_network),
+        "resolv.conf": resolv_conf(
+            (record.RESOLVER,) if has_resolver else tuple(dns),
+            tuple(dns_search),
+            # docker: the resolver is asked for every name as it stands first, `web` too.
+            (*dns_option, *(("ndots:0",) if has_resolver else ())),
+            is_host_network=is_host_network,
+        ),
     }
     for name, text in files.items():
         path = f"{directory}/{name}"
@@ -53,7 +62,9 @@ def write(
             os.chown(path, owner, owner)
 
 
-def resolv_conf(dns: tuple[str, ...], search: tuple[str, ...], *, is_host_network: bool) -> str:
+def resolv_conf(
+    dns: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...] = (), *, is_host_network: bool
+) -> str:
     """Return the container's resolv.conf: the machine's without resolvers on loopback, which is another there.
 
     Where only loopback resolvers stand, systemd-resolved's list of the real ones is taken (docker does the same).
@@ -67,12 +78,18 @@ def resolv_conf(dns: tuple[str, ...], search: tuple[str, ...], *, is_host_networ
         if not words or words[0].startswith(("#", ";")):
             continue
         is_replaced = (words[0] == "nameserver" and dns) or (words[0] in {"search", "domain"} and search)
+        if words[0] == "options" and options:
+            given = {word.partition(":")[0] for word in options}
+            options = (*(word for word in words[1:] if word.partition(":")[0] not in given), *options)
+            continue
         is_loopback = words[0] == "nameserver" and not is_host_network and resolver.server_of(line) is None
         if not is_replaced and not is_loopback:
             kept.append(line)
     kept += [f"nameserver {server}" for server in dns]
     if search:
         kept.append("search " + " ".join(search))
+    if options:
+        kept.append("options " + " ".join(options))
     return "".join(line + "\n" for line in kept)
 
 

@@ -102,7 +102,7 @@ class _Start:
         # Replaced by the first step; a failure before it needs none.
         self._spec = Spec(Process(()))
         self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
-        self._connector = links.Connector(request["network"], is_rootless=settings.uid != 0)
+        self._connector = links.Connector(request["network"], run=settings.run, is_rootless=settings.uid != 0)
         self._cgroup: cgroup.Cgroup | None = None
         self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None

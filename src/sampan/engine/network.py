@@ -9,7 +9,6 @@ A normal user's bridges are in the holder's network namespace: a child of ours g
 """
 
 import os
-import shutil
 import time
 
 from sampan.database import connection
@@ -17,6 +16,7 @@ from sampan.engine import record, rootless, state, sweep
 from sampan.engine.run_options import check_name
 from sampan.errors import Conflict, Internal, InvalidArgument, NotFound, Unsupported
 from sampan.network import ipam
+from sampan.network import record as told
 from sampan.network.endpoint import BRIDGE, HOST, NONE
 from sampan.network.ipam import Network
 
@@ -163,7 +163,7 @@ def _remove(database: "Database", settings: "Settings", network: Network) -> Non
         _take_down(network)
     else:
         _take_down_in_holder(network)
-    shutil.rmtree(state.network_directory(settings.run, network.id), ignore_errors=True)
+    told.forget(settings.run, network.id)
     ipam.delete(database, network)
 
 

@@ -56,6 +56,8 @@ MODULES = (
     "sampan.storage",
     "sampan.storage.trash",
 )
+# With a resolver.
+RESOLVER = ("sampan.network.dns", "sampan.network.record")
 # All that stands on the fresh interpreter's command line; the words after it tell people whose monitor it is.
 _BOOTSTRAP = "import os,sys;exec(os.pread(int(sys.argv[1]),int(sys.argv[2]),0))"
 # What the memfd begins with: a finder of the modules in it, then `go_on`.
@@ -83,11 +85,14 @@ os._exit(0)
 """
 
 
-def renew(document: "Document", descriptors: list[int]) -> None:
-    """Go on with `document` and the descriptors in a fresh interpreter; return where that cannot be."""
+def renew(document: "Document", descriptors: list[int], extra: tuple[str, ...]) -> None:
+    """Go on with `document` and the descriptors in a fresh interpreter; return where that cannot be.
+
+    It has MODULES and the `extra` ones.
+    """
     try:
         memfd = os.memfd_create("sampan-monitor", os.MFD_CLOEXEC)
-        numbers = [memfd, *_pack(memfd, document)]
+        numbers = [memfd, *_pack(memfd, document, (*MODULES, *extra))]
         for fd in (*descriptors, memfd):
             os.set_inheritable(fd, True)
         _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
@@ -98,12 +103,12 @@ def renew(document: "Document", descriptors: list[int]) -> None:
         return  # as it was: larger, and no worse
 
 
-def _pack(memfd: int, document: "Document") -> tuple[int, int, int]:
+def _pack(memfd: int, document: "Document", modules: tuple[str, ...]) -> tuple[int, int, int]:
     """Write program, code and table to the memfd; return the program's length, the table's place and its length."""
     at = _write(memfd, _PROGRAM.encode())
     size = at
     places: dict[str, tuple[int, int, bool]] = {}
-    for name in MODULES:
+    for name in modules:
         code, is_package = _code(name)
         places[name] = (at, len(code), is_package)
         at += _write(memfd, code)

@@ -128,11 +128,6 @@ def run_directory(settings: "Settings", container_id: str) -> str:
     return f"{settings.run}/{container_id}"
 
 
-def network_directory(settings_run: str, network_id: str) -> str:
-    """Return SAMPAN_RUN/networks/ID, where each container on a user-defined network tells its names."""
-    return f"{settings_run}/networks/{network_id}"
-
-
 def publish_name(settings_run: str, name: str, container_id: str) -> None:
     """Have a running container found by its name without the database: SAMPAN_RUN/names/NAME is a link to its id.
 

@@ -128,7 +128,7 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
     if not told.clean:
         if told.runtime is not None:
             takedown.forget(told.runtime, container.id)
-        links.sweep(database, container.id, told, is_rootless=settings.uid != 0)
+        links.sweep(database, container.id, told, run=settings.run, is_rootless=settings.uid != 0)
         state.withdraw_name(settings.run, container.name, container.id)
         takedown.remove_run_directory(state.run_directory(settings, container.id))
         _mend(directory, told)

@@ -35,9 +35,26 @@ from sampan.errors import SampanError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from sampan.document import Document
     from sampan.engine.output import OutputLog
+
+    class Companion(Protocol):
+        """What shares the poll loop: it is called when one of its descriptors is readable or its time has come."""
+
+        def descriptors(self) -> list[int]:
+            """Return what is polled for input."""
+
+        def timeout(self) -> float | None:
+            """Return the seconds until `serve` is due; None for never."""
+
+        def is_busy(self) -> bool:
+            """Tell whether something is on its way that another interpreter would not know of."""
+
+        def serve(self) -> None:
+            """Do what is due; never wait."""
+
 
 LAUNCHER_BYTES = 256 * 1024
 CLIENT_BYTES = 1024 * 1024
@@ -68,6 +85,7 @@ class Switchboard:
 
     __slots__ = (
         "_by_fd",
+        "_companions",
         "_input",
         "_listener",
         "_log",
@@ -94,6 +112,7 @@ class Switchboard:
         self._input: list[tuple[Conversation | None, memoryview]] = []
         self._poll = select.poll()
         self._masks: dict[int, int] = {}
+        self._companions: list[Companion] = []
         # docker's StdinOnce: the first client's leaving ends stdin.
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
@@ -113,6 +132,10 @@ class Switchboard:
         self._terminal = master
         self._stdin = master if has_stdin else -1
         self._outputs = {master: STDOUT}
+
+    def accompany(self, companion: "Companion") -> None:
+        """Have something else share the loop, from the next `run` on."""
+        self._companions.append(companion)
 
     def add(self, socket: _socket.socket, *, is_launcher: bool = False) -> None:
         """Take over a client's socket."""
@@ -178,13 +201,18 @@ class Switchboard:
     def _loop(self, reading: int, quiet: float | None, rest: "Callable[[], None] | None") -> bool:
         timeout = quiet
         while True:
-            ready = self._wait(reading, timeout)
-            timeout = quiet
-            if not ready and not self._is_busy():
+            due = self._due()
+            is_due = due is not None and (timeout is None or due <= timeout)
+            ready = self._wait(reading, due if is_due else timeout)
+            if self._companions and (ready or is_due):
+                self._serve_companions(ready)
+            if not ready and not is_due and not self._is_busy():
                 if rest is None:
                     return False
                 rest()
                 timeout = None
+            else:
+                timeout = quiet
             for fd, events in ready:
                 if fd == reading:
                     os.read(reading, 64)
@@ -204,10 +232,24 @@ class Switchboard:
         elif self._listener is not None and fd == self._listener.fileno():
             self._on_listener()
 
+    def _due(self) -> float | None:
+        """Return the milliseconds until a companion's time has come."""
+        dues = [due for companion in self._companions if (due := companion.timeout()) is not None]
+        return min(dues) * 1000 if dues else None
+
+    def _serve_companions(self, ready: list[tuple[int, int]]) -> None:
+        """Call those of whom something is readable, and those whose time has come."""
+        fds = {fd for fd, _ in ready}
+        for companion in self._companions:
+            if not fds.isdisjoint(companion.descriptors()) or companion.timeout() == 0:
+                companion.serve()
+
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""
-        return bool(self._input) or any(
-            c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values()
+        return (
+            bool(self._input)
+            or any(c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values())
+            or any(companion.is_busy() for companion in self._companions)
         )
 
     def farewell(self, status: int) -> None:
@@ -238,6 +280,8 @@ class Switchboard:
             wanted[self._listener.fileno()] = select.POLLIN
         for fd, conversation in self._by_fd.items():
             wanted[fd] = select.POLLIN | (select.POLLOUT if conversation.out else 0)
+        for companion in self._companions:
+            wanted |= dict.fromkeys(companion.descriptors(), select.POLLIN)
         if not any(c.is_launcher and len(c.out) > LAUNCHER_BYTES for c in self._by_fd.values()):
             wanted |= dict.fromkeys(self._outputs, select.POLLIN)
         if self._stdin >= 0 and self._input:

@@ -16,6 +16,7 @@ from sampan.engine.switchboard import Switchboard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine.switchboard import Companion
 
 VERSION = 1
 # A container that has been quiet for so long is one that stays: now memory is worth more than time.
@@ -41,6 +42,8 @@ class Watch:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
         self._board.is_stdin_once = document["is_stdin_once"]
         self._board.on_termination = document["stop_signal"]
+        if document["network"].get("dns"):
+            self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
 
     def begin(self, channel: _socket.socket) -> None:
         """Take the launcher as the first client and tell it that the container runs; then go on."""
@@ -51,7 +54,7 @@ class Watch:
         # A foreign runtime is told of the end by code that is not in a renewal's list.
         may_renew = self._state.runtime is None
         if not self._board.run(_QUIET_SECONDS, None if may_renew else _rest):
-            renewal.renew(self._carried(), self._descriptors())
+            renewal.renew(self._carried(), self._descriptors(), self._extra())
             # Where that cannot be, we go on as we are.
             self._board.run(_QUIET_SECONDS, _rest)
         self._end()
@@ -71,7 +74,8 @@ class Watch:
             *self._board.descriptors(),
             self._fds["lock"],
             *self._fds["holder"],
-            *self._document["network"].get("held", ()),
+            *self._document["network"]["held"],
+            *(self._document["network"]["dns"] or {}).get("sockets", ()),
         ]
 
     def _end(self) -> None:
@@ -98,7 +102,7 @@ class Watch:
         _, wait_status = os.waitpid(self._state.pid, 0)
         status = os.waitstatus_to_exitcode(wait_status)
         status = 128 - status if status < 0 else status
-        if self._document["network"].get("held") or self._document["network"].get("forwarder"):
+        if self._document["network"]["held"] or self._document["network"]["forwarder"]:
             from sampan.engine import takedown
 
             takedown.release(self._document)
@@ -112,6 +116,19 @@ class Watch:
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._document["fault"])
+
+    def _extra(self) -> tuple[str, ...]:
+        """Return the modules that this container's monitor needs and others do not."""
+        return renewal.RESOLVER if self._document["network"]["dns"] else ()
+
+
+def _resolver(dns: "Document", run: str) -> "Companion":
+    from sampan.network import dns as resolver
+    from sampan.network import record
+
+    udp, tcp = (_socket.socket(fileno=fd) for fd in dns["sockets"])
+    names = resolver.Names([(record.directory(run, id), name) for id, name in dns["networks"]])
+    return resolver.Resolver(udp, tcp, names, tuple(dns["servers"]))
 
 
 def _rest() -> None:

@@ -211,6 +211,11 @@ ESTABLISHED_RELATED = struct.pack("=I", 2 | 4)
 DST_NAT = struct.pack("=I", 1 << 5)
 
 
+def load(register: int, value: bytes) -> bytes:
+    """Load `value` into a register."""
+    return _expression("immediate", _u32(1, register), nest(2, attribute(1, value)))
+
+
 def lookup(name: str, number: int, source: int, target: int) -> bytes:
     """Look up the key in register `source` in a map; go on with its data in `target`, else with the next rule."""
     return _expression("lookup", text(1, name), _u32(2, source), _u32(3, target), _u32(4, number))

@@ -22,6 +22,12 @@ def server_of(line: str) -> str | None:
     return words[1]
 
 
+def own_servers() -> tuple[str, ...]:
+    """Return the addresses of the name servers that this machine itself asks, those on loopback too."""
+    words = [line.split() for line in read(FILES[0])]
+    return tuple(dict.fromkeys(word[1] for word in words if len(word) > 1 and word[0] == "nameserver"))
+
+
 def name_servers() -> tuple[str, ...]:
     """Return the addresses, IPv4 and IPv6, of all name servers of this machine but those on loopback."""
     found = (server_of(line) for path in FILES for line in read(path))
