@@ -29,7 +29,7 @@ _WITHOUT_STORE = ("version", "doctor", "login", "logout")
 
 def main(words: "Sequence[str] | None" = None) -> int:
     """Run one command line and return the exit status; never raises."""
-    words = list(sys.argv[1:] if words is None else words)
+    words = [*_alias(sys.argv[0]), *sys.argv[1:]] if words is None else list(words)
     debug = False
     while words and words[0] in _GLOBAL:
         debug = True
@@ -45,6 +45,11 @@ def main(words: "Sequence[str] | None" = None) -> int:
         return READER_LEFT
     except Exception as error:  # noqa: BLE001  the process boundary: a person gets one clear error, never a traceback
         return _tell(error, printer)
+
+
+def _alias(program: str) -> tuple[str, ...]:
+    """Return the words that the program's own name stands for: a link called `docker-compose` means `compose`."""
+    return ("compose",) if program.rpartition("/")[2] == "docker-compose" else ()
 
 
 def from_system(error: OSError) -> SampanError:

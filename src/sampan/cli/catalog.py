@@ -39,6 +39,7 @@ FAMILIES = {
     "network inspect": "network",
     "network rm": "network",
     "network prune": "network",
+    "compose": "compose.front",
     "doctor": "doctor",
     "completion": "completion",
     "version": "system",
@@ -76,6 +77,21 @@ GROUPS = {
     },
     "system": {"reset": "system reset"},
 }
+
+# Commands with commands of their own -> the module whose SUBCOMMANDS they are.
+OUTER = {"compose": "compose.front"}
+
+
+def inner(name: str, word: str = "") -> "tuple[flags.Command, ...]":
+    """Return the commands of a command that has its own, or the one that `word` names; raises NotFound."""
+    module = __import__(f"sampan.cli.{OUTER[name]}", fromlist=["SUBCOMMANDS"])
+    commands: tuple[flags.Command, ...] = module.SUBCOMMANDS
+    if not word:
+        return commands
+    found = tuple(command for command in commands if command.name == f"{name} {word}")
+    if not found:
+        raise _unknown(word, f"{name} ", [command.name.removeprefix(f"{name} ") for command in commands])
+    return found
 
 
 def load(name: str) -> "flags.Command":

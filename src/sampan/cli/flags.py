@@ -115,12 +115,16 @@ class Command:
 
 
 class Parsed:
-    """What was typed: the values of the flags that were given, and the arguments. `help` where help was asked for."""
+    """What was typed: the values of the flags that were given, and the arguments. `help` where help was asked for.
 
-    __slots__ = ("arguments", "command", "help", "values")
+    `outer` is what was typed before it where the command is a word of another (`compose -f FILE up`).
+    """
 
-    def __init__(self, command: Command) -> None:
+    __slots__ = ("arguments", "command", "help", "outer", "values")
+
+    def __init__(self, command: Command, outer: "Parsed | None" = None) -> None:
         self.command = command
+        self.outer = outer
         self.values: dict[str, str | bool | list[str]] = {}
         self.arguments: list[str] = []
         self.help = False
@@ -160,9 +164,9 @@ class Parsed:
             raise UsageError(f"`{flag.spelling()}` cannot be `{word}`", at=error.at) from error
 
 
-def parse(command: Command, words: "Sequence[str]") -> Parsed:
+def parse(command: Command, words: "Sequence[str]", outer: Parsed | None = None) -> Parsed:
     """Read `words`, all that stood after the command's name; raises UsageError, NotYet, InvalidArgument."""
-    parsed = Parsed(command)
+    parsed = Parsed(command, outer)
     waiting = list(reversed(words))
     while waiting:
         word = waiting.pop()

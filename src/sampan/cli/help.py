@@ -21,8 +21,9 @@ def show(words: list[str], printer: Printer) -> int:
     if words[0] in catalog.GROUPS and (len(words) == 1 or words[1].startswith("-")):
         printer.out(group(words[0]))
         return 0
-    name, _ = catalog.find(words)
-    printer.out(command(catalog.load(name)))
+    name, rest = catalog.find(words)
+    (what,) = catalog.inner(name, rest[0]) if name in catalog.OUTER and rest else (catalog.load(name),)
+    printer.out(command(what))
     return 0
 
 
@@ -71,6 +72,7 @@ def reference() -> str:
     lines = ["# Command line reference", "", made, ""]
     lines += ["| command | what it does |", "|---|---|"]
     commands = [catalog.load(name) for name in catalog.FAMILIES]
+    commands += [command for name in catalog.OUTER for command in catalog.inner(name)]
     lines += [f"| [`sampan {c.name}`](#sampan-{c.name.replace(' ', '-')}) | {c.summary} |" for c in commands]
     for what in commands:
         lines += ["", *_chapter(what)]

@@ -20,7 +20,7 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # no
         settings,
         parsed.arguments[0],
         follow=parsed.is_set("follow"),
-        tail=parsed.convert("tail", _tail),
+        tail=parsed.convert("tail", tail),
         since=parsed.text("since"),
         until=parsed.text("until"),
         now=time.clock_gettime(time.CLOCK_REALTIME),
@@ -31,7 +31,7 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # no
     return 0
 
 
-def _tail(text: str) -> int | None:
+def tail(text: str) -> int | None:
     """Read `all` or a number of lines; docker takes a negative one for all."""
     if text == "all":
         return None

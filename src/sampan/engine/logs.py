@@ -76,7 +76,7 @@ def _filtered(lines: "Iterator[Line]", first: str, last: str) -> "Iterator[Line]
 
 def _lines(reader: "Reader", client: attach.Client | None, tail: int | None) -> "Iterator[Line]":
     try:
-        yield from reader.more() if tail is None else _last(reader.more(), tail)
+        yield from reader.more() if tail is None else last(reader.more(), tail)
         while client is not None:
             found = client.receive()
             yield from reader.more()
@@ -88,7 +88,7 @@ def _lines(reader: "Reader", client: attach.Client | None, tail: int | None) -> 
             client.close()
 
 
-def _last(lines: "Iterator[Line]", count: int) -> list[Line]:
+def last(lines: "Iterator[Line]", count: int) -> list[Line]:
     """Return the last `count` lines, holding twice as many at most."""
     kept: list[Line] = []
     for line in lines:

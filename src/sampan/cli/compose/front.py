@@ -1,0 +1,64 @@
+"""`sampan compose [OPTIONS] COMMAND`: the flags that say which project, then one of its commands.
+
+A program called `docker-compose` that leads here means the same.
+"""
+
+from sampan.cli import catalog, flags
+from sampan.cli import help as texts
+from sampan.cli.compose import life, model, oneoff, show
+from sampan.cli.flags import Command, Flag, Parsed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.settings.configuration import Settings
+
+SUBCOMMANDS = tuple(
+    sorted((*life.COMMANDS, *model.COMMANDS, *oneoff.COMMANDS, *show.COMMANDS), key=lambda command: command.name)
+)
+
+
+def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Find the command that follows, and do it."""
+    if parsed.is_set("version"):
+        return model.VERSION.execute(flags.parse(model.VERSION, []), settings, printer)
+    if not parsed.arguments or parsed.arguments[0] == "help":
+        return texts.show(["compose", *parsed.arguments[1:]], printer)
+    (command,) = catalog.inner("compose", parsed.arguments[0])
+    inner = flags.parse(command, parsed.arguments[1:], parsed)
+    if inner.help:
+        printer.out(texts.command(command))
+        return 0
+    return command.execute(inner, settings, printer)
+
+
+def _listing() -> str:
+    """Return the commands with what they do, as the help shows them."""
+    rows = [(command.name.removeprefix("compose "), command.summary) for command in SUBCOMMANDS]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(["commands:", *(f"  {name.ljust(width)}  {summary}" for name, summary in rows)])
+
+
+COMPOSE = Command(
+    "compose",
+    "[OPTIONS] COMMAND",
+    "Run a project of several containers from a compose file",
+    execute=execute,
+    flags=(
+        Flag("all-resources", "bool", "taken for docker's sake: what no service uses is not made"),
+        Flag("ansi", "string", "`auto`, `never` or `always` colours"),
+        Flag("env-file", "list", "read the project's variables from here instead of `.env`"),
+        Flag("file", "list", "a compose file; several are merged, `-` is stdin", short="f"),
+        Flag("parallel", "int", "how many containers are worked on at once; -1 is no limit"),
+        Flag("profile", "list", "switch on the services of a profile; `*` is all"),
+        Flag("progress", "string", "`auto`, `tty`, `plain` or `quiet`"),
+        Flag("project-directory", "string", "what relative paths are relative to"),
+        Flag("project-name", "string", "name the project", short="p"),
+        Flag("version", "bool", "print the version", short="v"),
+    ),
+    interspersed=False,
+    later="compatibility dry-run verbose",
+    text=_listing(),
+    examples=("sampan compose up -d", "sampan compose -f compose.yaml -p shop ps", "sampan compose up --help"),
+)
+COMMANDS = (COMPOSE,)

@@ -1,0 +1,46 @@
+"""The project's volumes: made under the project's name before anything mounts them, and removed by `down -v`."""
+
+from typing import TYPE_CHECKING
+
+from sampan.database import connection
+from sampan.engine import record, rootless
+from sampan.errors import Conflict, NotFound
+from sampan.storage import trash
+
+if TYPE_CHECKING:
+    from sampan.compose.crew import Say
+    from sampan.compose.model.project import Resource
+    from sampan.settings.configuration import Settings
+
+
+def ensure(settings: "Settings", resource: "Resource", say: "Say") -> None:
+    """See that a volume is there, or will be: the engine makes it when it is first mounted. Raises NotFound."""
+    if is_there(settings, resource.name):
+        return
+    if resource.is_external:
+        raise NotFound(
+            f"the volume `{resource.name}`, declared as external, does not exist", at=resource.place,
+            hints=(f"make it with `sampan run --rm -v {resource.name}:/data IMAGE true`",),
+        )  # fmt: skip
+    say(f"Volume {resource.name}", "Created")
+
+
+def is_there(settings: "Settings", name: str) -> bool:
+    """Return whether a volume is there."""
+    with connection.open(settings) as database:
+        return database.row("SELECT 1 FROM volumes WHERE name = ?", (name,)) is not None
+
+
+def remove(settings: "Settings", name: str) -> None:
+    """Remove a volume; raises NotFound, and Conflict where a container has it."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        with database.transaction():
+            if database.row("SELECT 1 FROM volumes WHERE name = ?", (name,)) is None:
+                raise NotFound(f"there is no volume `{name}`")
+            for container in record.every(database):
+                if any(mount.kind == "volume" and mount.source == name for mount in container.volumes):
+                    raise Conflict(f"the volume `{name}` is used by the container `{container.name}`")
+            database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            trash.discard(settings.root, f"{settings.root}/volumes/{name}")
+        trash.empty(settings.root)

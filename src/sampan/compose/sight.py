@@ -1,0 +1,81 @@
+"""What of a project is on this machine: its containers, by the labels that `wish` gave them."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sampan.compose import wish
+from sampan.engine import inspection
+
+if TYPE_CHECKING:
+    from sampan.document import Document
+    from sampan.settings.configuration import Settings
+
+RUNNING, RESTARTING, EXITED, CREATED = "running", "restarting", "exited", "created"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One container as it was seen; `row` is what `ps` knows of it (inspection.summaries)."""
+
+    id: str
+    name: str
+    service: str
+    number: int
+    is_one_off: bool
+    state: str
+    digest: str
+    image_id: str
+    row: "Document"
+
+    @property
+    def is_running(self) -> bool:
+        """Return whether its command runs, or will again by itself."""
+        return self.state in {RUNNING, RESTARTING}
+
+    @property
+    def anonymous(self) -> dict[str, str]:
+        """Return its volumes that nobody named, by where they are mounted."""
+        return {
+            mount["Destination"]: mount["Name"]
+            for mount in self.row["Mounts"]
+            if mount["Type"] == "volume" and _is_anonymous(mount["Name"])
+        }
+
+
+def containers(settings: "Settings", project_name: str) -> list[Seen]:
+    """Return the project's containers, one-off ones too, by service and number."""
+    found = [_seen(row) for row in _rows(settings) if row["Labels"][wish.PROJECT] == project_name]
+    return sorted(found, key=lambda seen: (seen.service, seen.number, seen.name))
+
+
+def projects(settings: "Settings") -> dict[str, list[Seen]]:
+    """Return every project of which there is a container."""
+    found: dict[str, list[Seen]] = {}
+    for row in _rows(settings):
+        found.setdefault(row["Labels"][wish.PROJECT], []).append(_seen(row))
+    return dict(sorted(found.items()))
+
+
+def _rows(settings: "Settings") -> "list[Document]":
+    return [row for row in inspection.summaries(settings, all=True) if wish.PROJECT in row["Labels"]]
+
+
+def _seen(row: "Document") -> Seen:
+    labels = row["Labels"]
+    number = labels.get(wish.NUMBER, "")
+    return Seen(
+        id=row["Id"],
+        name=row["Names"][0],
+        service=labels.get(wish.SERVICE, ""),
+        number=int(number) if number.isdecimal() else 0,
+        is_one_off=labels.get(wish.ONE_OFF) == "True",
+        state=row["State"],
+        digest=labels.get(wish.DIGEST, ""),
+        image_id=labels.get(wish.IMAGE, ""),
+        row=row,
+    )
+
+
+def _is_anonymous(name: str) -> bool:
+    """A volume that nobody named has 64 hexadecimal digits for a name (engine.volume)."""
+    return len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)

@@ -1,0 +1,287 @@
+"""A service as the engine takes it: `RunOptions`, names, and the labels by which a project is found again.
+
+The labels are docker compose's, so that what reads theirs reads ours. `digest` is the digest of all that would need a
+new container to change: what only says how many, when and whence is left out, what secrets and configs hold is in.
+"""
+
+import hashlib
+import json
+import math
+import os
+from typing import TYPE_CHECKING
+
+from sampan import units
+from sampan.compose import material
+from sampan.engine import run_options
+from sampan.engine.run_options import HealthCheck, NetworkRequest, RestartPolicy, RunOptions, Ulimit, VolumeMount
+from sampan.errors import InvalidArgument, NotFound, SampanError
+from sampan.network.endpoint import ANY, PortMapping
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sampan.compose.model.project import Project, Service, Values
+    from sampan.settings.configuration import Settings
+
+_PREFIX = "com.docker.compose"
+PROJECT, SERVICE, NUMBER = f"{_PREFIX}.project", f"{_PREFIX}.service", f"{_PREFIX}.container-number"
+ONE_OFF, DIGEST, IMAGE = f"{_PREFIX}.oneoff", f"{_PREFIX}.config-hash", f"{_PREFIX}.image"
+FILES, DIRECTORY = f"{_PREFIX}.project.config_files", f"{_PREFIX}.project.working_dir"
+NETWORK, VOLUME = f"{_PREFIX}.network", f"{_PREFIX}.volume"
+_DEPENDS = f"{_PREFIX}.depends_on"
+# What changes without a new container.
+_OUTSIDE = ("build", "pull_policy", "scale", "deploy", "depends_on", "profiles", "attach", "env_file", "develop")
+_BILLION = 1_000_000_000
+
+
+def container_name(project: "Project", service: "Service", number: int) -> str:
+    """Return the name of a service's `number`th container."""
+    return str(service.values.get("container_name") or f"{project.name}-{service.name}-{number}")
+
+
+def image_name(project: "Project", service: "Service") -> str:
+    """Return the image that a service runs: its own, or the one that is built for it."""
+    return service.image or f"{project.name}-{service.name}"
+
+
+def digest(project: "Project", service: "Service") -> str:
+    """Return the digest of a service's configuration."""
+    told = {key: value for key, value in service.values.items() if key not in _OUTSIDE and not key.startswith("x-")}
+    deploy = service.values.get("deploy", {})
+    whole = {
+        "service": told | {"environment": dict(sorted(service.environment.items()))},
+        "limits": deploy.get("resources", {}).get("limits", {}),
+        "restart": deploy.get("restart_policy", {}),
+        "networks": [project.networks[key].name for key in service.networks],
+        "volumes": {key: resource.name for key, resource in project.volumes.items()},
+        "material": material.digests(project, service),
+    }
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def options(
+    settings: "Settings",
+    project: "Project",
+    service: "Service",
+    *,
+    number: int,
+    image_id: str,
+    inherited: "Mapping[str, str]",
+    is_one_off: bool = False,
+) -> RunOptions:
+    """Return what a service's `number`th container is run with.
+
+    `inherited` are anonymous volumes of the container before it, by where they are mounted.
+    """
+    try:
+        return _options(
+            settings, project, service, inherited, labels(project, service, number, image_id, is_one_off=is_one_off)
+        )
+    except SampanError as error:
+        error.at = error.at or service.node.place
+        raise
+
+
+def _options(
+    settings: "Settings",
+    project: "Project",
+    service: "Service",
+    inherited: "Mapping[str, str]",
+    labels: dict[str, str],
+) -> RunOptions:
+    values = service.values
+    seccomp, no_new_privileges = run_options.parse_security_options(values.get("security_opt", ()))
+    limits = values.get("deploy", {}).get("resources", {}).get("limits", {})
+    grace = values.get("stop_grace_period")
+    return RunOptions(
+        image_name(project, service),
+        command=_command(values.get("command")),
+        entrypoint=_command(values.get("entrypoint")),
+        name=container_name(project, service, int(labels[NUMBER])),
+        env=tuple(f"{key}={value}" for key, value in service.environment.items()),
+        user=values.get("user", ""),
+        group_add=tuple(values.get("group_add", ())),
+        workdir=values.get("working_dir", ""),
+        hostname=values.get("hostname", ""),
+        ports=tuple(_port(port, service) for port in values.get("ports", ())),
+        volumes=(*_volumes(project, service, inherited), *material.mounts(settings, project, service)),
+        memory_bytes=_bytes(values.get("mem_limit", limits.get("memory"))),
+        memory_swap_bytes=_bytes(values.get("memswap_limit")),
+        cpu_quota_us=_quota(values, limits),
+        cpu_shares=values.get("cpu_shares"),
+        pids_limit=values.get("pids_limit", limits.get("pids")),
+        shm_size_bytes=_bytes(values.get("shm_size")),
+        ulimits=tuple(_ulimit(name, told) for name, told in values.get("ulimits", {}).items()),
+        oom_score_adj=values.get("oom_score_adj"),
+        cap_add=tuple(values.get("cap_add", ())),
+        cap_drop=tuple(values.get("cap_drop", ())),
+        seccomp=seccomp,
+        no_new_privileges=no_new_privileges,
+        privileged=values.get("privileged", False),
+        read_only=values.get("read_only", False),
+        userns=values.get("userns_mode", ""),
+        networks=_networks(project, service),
+        add_host=tuple(f"{name}:{a}" for name, addresses in values.get("extra_hosts", {}).items() for a in addresses),
+        dns=tuple(run_options.check_address(address) for address in values.get("dns", ())),
+        dns_search=tuple(values.get("dns_search", ())),
+        expose=tuple(values.get("expose", ())),
+        sysctl={key: str(value) for key, value in values.get("sysctls", {}).items()},
+        labels=labels,
+        stop_signal=values.get("stop_signal", ""),
+        stop_timeout_seconds=None if grace is None else math.ceil(units.parse_duration(grace)),
+        platform=values.get("platform", ""),
+        runtime=values.get("runtime", ""),
+        init=values.get("init", False),
+        tty=values.get("tty", False),
+        interactive=values.get("stdin_open", False),
+        health=_health(values.get("healthcheck", {})),
+        restart=_restart(values),
+        detach=True,
+    )
+
+
+def labels(
+    project: "Project", service: "Service", number: int, image_id: str, *, is_one_off: bool = False
+) -> dict[str, str]:
+    """Return a container's labels: the file's own, and those that say whose it is."""
+    own = {key: value or "" for key, value in service.values.get("labels", {}).items()}
+    return own | {
+        PROJECT: project.name,
+        SERVICE: service.name,
+        NUMBER: str(number),
+        ONE_OFF: str(is_one_off),
+        DIGEST: digest(project, service),
+        IMAGE: image_id,
+        _DEPENDS: ",".join(
+            f"{name}:{told.condition}:{str(told.restarts).lower()}" for name, told in service.dependencies.items()
+        ),
+        FILES: ",".join(os.path.abspath(path) if path != "-" else path for path in project.files),
+        DIRECTORY: project.directory,
+    }
+
+
+def _command(words: list[str] | None) -> tuple[str, ...] | None:
+    return None if words is None else tuple(words)
+
+
+def _port(port: "Values", service: "Service") -> PortMapping:
+    first, dash, last = str(port.get("published", "")).partition("-")
+    try:
+        low = int(first or 0)
+        return PortMapping(
+            port["target"],
+            host_port=low,
+            host_last=int(last) if dash else low,
+            host_ip=port.get("host_ip", ANY),
+            protocol=port["protocol"],
+        )
+    except ValueError as error:
+        raise InvalidArgument(f"`{port['published']}` is no port", at=service.place("ports")) from error
+
+
+def _volumes(project: "Project", service: "Service", inherited: "Mapping[str, str]") -> tuple[VolumeMount, ...]:
+    """Return the mounts; an anonymous volume goes on from container to container."""
+    words = service.values.get("tmpfs", ())
+    mounts = [_mount(mount, project, service, inherited) for mount in service.values.get("volumes", ())]
+    mounts += [run_options.parse_tmpfs(word) for word in words]
+    covered = {mount.destination for mount in mounts}
+    mounts += [VolumeMount("volume", name, path) for path, name in inherited.items() if path not in covered]
+    return tuple(mounts)
+
+
+def _mount(mount: "Values", project: "Project", service: "Service", inherited: "Mapping[str, str]") -> VolumeMount:
+    kind, target, read_only = mount["type"], os.path.normpath(mount["target"]), mount.get("read_only", False)
+    if not target.startswith("/") or target == "/":
+        raise InvalidArgument(f"a volume cannot be mounted at `{mount['target']}`", at=service.place("volumes"))
+    if kind == "tmpfs":
+        told = mount.get("tmpfs", {})
+        words = [f"size={told['size']}"] if "size" in told else []
+        words += [f"mode={told['mode']:o}"] if "mode" in told else []
+        return VolumeMount("tmpfs", "", target, read_only=read_only, options=tuple(words))
+    if kind == "bind":
+        return _bind(mount, target, service, read_only=read_only)
+    source = mount.get("source", "")
+    name = project.volumes[source].name if source else inherited.get(target, "")
+    words = ["nocopy"] if mount.get("volume", {}).get("nocopy") else []
+    return VolumeMount("volume", name, target, read_only=read_only, options=tuple(words))
+
+
+def _bind(mount: "Values", target: str, service: "Service", *, read_only: bool) -> VolumeMount:
+    source = mount.get("source", "")
+    if not source:
+        raise InvalidArgument("a bind has no `source`", at=service.place("volumes"))
+    told = mount.get("bind", {})
+    if not told.get("create_host_path", True) and not os.path.exists(source):
+        raise NotFound(
+            f"the bind source `{source}` does not exist", at=service.place("volumes"),
+            hints=(f"make it with `mkdir -p {source}`",),
+        )  # fmt: skip
+    words = (told["propagation"],) if "propagation" in told else ()
+    return VolumeMount("bind", source, target, read_only=read_only, options=words)
+
+
+def _networks(project: "Project", service: "Service") -> tuple[NetworkRequest, ...]:
+    """Return the networks, each with the service's name as an alias, the most important first."""
+    mode = service.values.get("network_mode", "")
+    if mode:
+        return (NetworkRequest(mode),)
+    ordered = sorted(service.networks.items(), key=lambda item: -item[1].get("priority", 0))
+    return tuple(
+        NetworkRequest(
+            project.networks[key].name,
+            aliases=tuple(dict.fromkeys((service.name, *told.get("aliases", ())))),
+            ip=told.get("ipv4_address", ""),
+        )
+        for key, told in ordered
+    )
+
+
+def _bytes(word: str | None) -> int | None:
+    return None if word is None else int(word)
+
+
+def _quota(values: "Values", limits: "Values") -> int | None:
+    """Return the processor time in each 100 ms."""
+    cpus = values.get("cpus", limits.get("cpus"))
+    if cpus:
+        return units.parse_cpus(str(cpus))
+    quota = values.get("cpu_quota", 0)
+    return round(quota * 100_000 / values.get("cpu_period", 100_000)) if quota > 0 else None
+
+
+def _ulimit(name: str, told: "int | Values") -> Ulimit:
+    soft, hard = (told, told) if isinstance(told, int) else (told["soft"], told["hard"])
+    return run_options.parse_ulimit(f"{name}={soft}:{hard}")
+
+
+def _health(told: "Values") -> HealthCheck:
+    if told.get("disable"):
+        return HealthCheck(("NONE",))
+
+    def span(key: str) -> int:
+        return round(units.parse_duration(told[key]) * _BILLION) if key in told else 0
+
+    return HealthCheck(
+        tuple(told.get("test", ())),
+        interval_ns=span("interval"),
+        timeout_ns=span("timeout"),
+        start_period_ns=span("start_period"),
+        start_interval_ns=span("start_interval"),
+        retries=told.get("retries", 0),
+    )
+
+
+def _restart(values: "Values") -> RestartPolicy:
+    """Return the restart policy: `restart`, else what `deploy.restart_policy` says in other words."""
+    word = str(values.get("restart", ""))
+    policy = values.get("deploy", {}).get("restart_policy")
+    if not word and policy:
+        names = {"none": "no", "on-failure": "on-failure", "any": "always"}
+        name = names[policy.get("condition", "any")]
+        return RestartPolicy(name, policy.get("max_attempts", 0) if name == "on-failure" else 0)
+    name, _, maximum = word.partition(":")
+    if name not in {"", "no", "always", "on-failure", "unless-stopped"} or (maximum and not maximum.isdecimal()):
+        raise InvalidArgument(
+            f"`restart: {word}` is no policy", hints=("there are `no`, `always`, `on-failure[:N]`, `unless-stopped`",)
+        )
+    return RestartPolicy(name or "no", int(maximum or 0))
