@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 
+from bench.article import article
 from bench.idle import idle
 from bench.image import image
 from bench.measure import Failed, Result
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "rebuild": (rebuild, 8),
     "image": (image, 1),
     "idle": (idle, 1),
+    "article": (article, 9),
 }
 
 
