@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pty
+import signal
 import stat
 import subprocess
 import threading
@@ -14,9 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from sampan.database.connection import Database
+from sampan.image.removal import collect
+from sampan.oci import image as oci
+from sampan.oci.digest import Digest
+from tests.image.fleet import check
 from tests.plugin.ground import PROGRAM, Command
 from tests.plugin.registry import Registry, Start
-from tests.registry.hostile import Handler, reply
+from tests.registry.hostile import Handler, reply, serving
 
 _NEEDS = ("first", "registry", "root", "userns", "overlay", "netns", "cgroup")
 pytestmark = [getattr(pytest.mark, name) for name in _NEEDS]
@@ -184,6 +190,35 @@ def test_a_password_typed_at_a_terminal(environment: dict[str, str], locked: Reg
     os.close(terminal)
     assert b"geheim" not in shown
     assert docker_config.exists()
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"])
+def test_a_pull_that_is_interrupted(environment: dict[str, str], said: bytes) -> None:
+    """Ctrl-C ends a pull at once, whether the registry has said nothing yet or stopped in the middle; nothing stays."""
+    waits, release = threading.Event(), threading.Event()
+
+    def stall(handler: Handler) -> None:
+        handler.wfile.write(said)
+        waits.set()
+        release.wait(100)
+
+    with serving() as server:
+        config = oci.build_config([Digest.of(b"")], platform=oci.platform_of(os.uname().machine)).raw
+        layer = oci.Descriptor(oci.OCI_LAYER, Digest.of(b"x" * 9), 9)
+        manifest = oci.build_manifest(oci.Descriptor(oci.OCI_CONFIG, Digest.of(config), len(config)), [layer])
+        server.answer("/v2/x/manifests/1", 200, manifest.raw)
+        server.answer(f"/v2/x/blobs/{Digest.of(config)}", 200, config)
+        server.replies[f"/v2/x/blobs/{layer.digest}"] = stall
+        argv = [PROGRAM, "pull", f"{server.address}/x:1"]
+        with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as pull:
+            assert waits.wait(30)
+            pull.send_signal(signal.SIGINT)
+            _, stderr = pull.communicate(timeout=25)
+        release.set()
+    assert (pull.returncode, b"Traceback" in stderr, b"error" in stderr) == (130, False, False)
+    with Database(environment["SAMPAN_ROOT"]) as database:
+        collect(database)
+        check(database)
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,18 @@ def test_nobody_answers(settings: Settings, database: Database, hostile: Hostile
     fleet.check(database)
 
 
+def test_a_limit(settings: Settings, database: Database, hostile: Hostile) -> None:
+    """A registry that has had enough of us is named, with what it says, and the ways round it."""
+    hostile.answer("/v2/x/manifests/1", 429, b'{"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down"}]}')
+    with pytest.raises(Unavailable, match="limits how often it is asked") as caught:
+        transfer.pull(settings, database, Reference.parse(f"{hostile.address}/x:1"))
+    assert "`mirrors = [" in caught.value.hints[0]
+    cause = caught.value.__cause__
+    assert isinstance(cause, Unavailable)
+    assert cause.hints == (f"wait, or log in, which raises the limit: `sampan login {hostile.address}`",)
+    assert str(cause.__cause__) == "the registry says: slow down"
+
+
 class Faked:
     """An image on a hostile server; each part can be replaced before it is pulled."""
 

@@ -3,8 +3,8 @@
 Threads only fetch, send, and write files: the database is the first thread's.
 """
 
-import threading
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
 
 from sampan.errors import Unavailable
 from sampan.events import Event
@@ -24,6 +24,7 @@ AT_ONCE = 4
 # What `sampan bootstrap` can make.
 _RECIPES = frozenset(("python", "debian", "nginx", "redis", "mysql"))
 _SAY_BYTES = 512 * 1024
+_LEAVE_SECONDS = 1.0
 
 
 class Serial:
@@ -33,7 +34,7 @@ class Serial:
 
     def __init__(self, sink: "Sink") -> None:
         self._sink = sink
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __call__(self, event: Event) -> None:
         """Pass it on (`events.Sink`)."""
@@ -64,18 +65,52 @@ class Counted:
 
 
 def at_once(tasks: "Sequence[Callable[[], None]]", stops: "Sequence[Callable[[], None]]") -> None:
-    """Do `tasks` in threads; when one fails, or the person has enough, each of `stops` is called and the rest ends."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(task) for task in tasks]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for stop in stops:
-                stop()
-            raise
+    """Do `tasks` in threads; when one fails, or the person has enough, each of `stops` is called and the rest ends.
+
+    A thread that waits for a registry's first word cannot be woken: it is left behind, and ends with the process.
+    """
+    todo: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    for task in tasks:
+        todo.put(task)
+    threads = [Thread(target=_work, args=(todo, done), daemon=True) for _ in tasks[:AT_ONCE]]
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in tasks:
+            if (error := done.get()) is not None:
+                raise error
+    except BaseException:
+        for stop in stops:
+            stop()
+        raise
+    finally:
+        _drain(todo)
+        for thread in threads:
+            thread.join(_LEAVE_SECONDS)
+
+
+def _work(todo: "SimpleQueue[Callable[[], None]]", done: "SimpleQueue[BaseException | None]") -> None:
+    """Do tasks until there is none, and say how each ended."""
+    try:
+        while True:
+            task = todo.get_nowait()
+            try:
+                task()
+            except BaseException as error:  # noqa: BLE001  it is raised by who waits
+                done.put(error)
+            else:
+                done.put(None)
+    except Empty:
+        return
+
+
+def _drain(todo: "SimpleQueue[Callable[[], None]]") -> None:
+    try:
+        while True:
+            todo.get_nowait()
+    except Empty:
+        return
 
 
 def explained(error: Unavailable, reference: "Reference", host: "Host", more: tuple[str, ...]) -> Unavailable:
