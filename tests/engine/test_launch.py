@@ -166,6 +166,39 @@ def test_a_renewed_monitor_needs_no_package(environment: dict[str, str], store: 
     assert store.leftovers() == []
 
 
+def test_a_restart_needs_no_package(environment: dict[str, str], sampan: Command, store: Store, place: str) -> None:
+    """With the package gone a monitor starts its container again: all that takes is in its memory."""
+    import shutil
+
+    shutil.copytree(f"{SOURCE}/sampan", f"{place}/copy/sampan", ignore=shutil.ignore_patterns("__pycache__"))
+    sampan("network", "create", "front", check=True)
+    program = """
+        from sampan.engine.run_options import HealthCheck, RestartPolicy
+        options = RunOptions(
+            "busybox", command=("sleep", "1000"), name="box", networks=(NetworkRequest("front"),),
+            restart=RestartPolicy("always"), health=HealthCheck(("CMD", "true"), interval_ns=10**8),
+        )
+        with container.run(settings, options) as one:
+            print(one.container.id)
+    """
+    argv = [sys.executable, "-I", "-S", "-c", PREAMBLE.replace(SOURCE, f"{place}/copy") + textwrap.dedent(program)]
+    id = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    time.sleep(1.5)
+    shutil.rmtree(f"{place}/copy")
+    for count in (1, 2):
+        os.kill(int(str(store.state(id)["pid"])), 9)
+        deadline = time.monotonic() + 10
+        while (store.state(id)["restarts"], store.state(id)["status"]) != (count, "running"):
+            assert time.monotonic() < deadline, store.state(id)["error"]
+            time.sleep(0.02)
+    deadline = time.monotonic() + 10
+    while "(healthy)" not in sampan("ps", check=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
+
+
 def _command_line(pid: int) -> bytes:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         return file.read()

@@ -58,7 +58,7 @@ CREATE_FLAGS = (
     Flag("pull", "string", "`missing` or `never`; there are no registries yet"),
     Flag("quiet", "bool", "print no progress", short="q"),
     Flag("read-only", "bool", "make the root file system read-only"),
-    Flag("restart", "string", "restart policy; there is `no`"),
+    Flag("restart", "string", "what follows its end: `no`, `on-failure[:N]`, `always`, `unless-stopped`"),
     Flag("rm", "bool", "remove the container when it ends"),
     Flag("runtime", "string", "`sampan`, `runc` or the path of an OCI runtime"),
     Flag("security-opt", "list", "`seccomp=FILE`, `seccomp=unconfined`, `no-new-privileges`"),
@@ -125,6 +125,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         userns=parsed.text("userns"),
         networks=_networks(parsed),
         health=_health(parsed),
+        restart=parsed.convert("restart", run_options.parse_restart),
         add_host=tuple(parsed.words("add-host")),
         dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
@@ -144,7 +145,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
 
 def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far."""
-    for name, known in (("pull", ("missing", "never")), ("restart", ("no",)), ("log-driver", ("json-file",))):
+    for name, known in (("pull", ("missing", "never")), ("log-driver", ("json-file",))):
         word = parsed.text(name)
         if word and word not in known:
             raise Unsupported(f"`--{name} {word}` is not there yet", hints=(f"there is: {', '.join(known)}",))
