@@ -101,7 +101,7 @@ def test_a_renewal_carries_what_the_end_needs_and_no_more(environment: dict[str,
         import sampan.engine.watch, sampan.engine.takedown, sampan.network.bridge, sampan.network.firewall
         import sampan.runtime.cgroup_v1, sampan.runtime.cgroup_v2, sampan.kernel.memory
         from sampan.engine import renewal
-        import sampan.network.dns, sampan.engine.probe
+        import sampan.network.dns, sampan.engine.health, sampan.engine.probe
         listed = {*renewal.MODULES, *renewal.RESOLVER, *renewal.PROBE}
         print(sorted(listed ^ {name for name in sys.modules if name.startswith("sampan")}))
     """
