@@ -59,7 +59,7 @@ CREATE_FLAGS = (
     Flag("pull", "string", "ask the registry for the image: if it is `missing` here, `always` or `never`"),
     Flag("quiet", "bool", "print no progress of a build or pull", short="q"),
     Flag("read-only", "bool", "make the root file system read-only"),
-    Flag("restart", "string", "restart policy; there is `no`"),
+    Flag("restart", "string", "what follows its end: `no`, `on-failure[:N]`, `always`, `unless-stopped`"),
     Flag("rm", "bool", "remove the container when it ends"),
     Flag("runtime", "string", "`sampan`, `runc` or the path of an OCI runtime"),
     Flag("security-opt", "list", "`seccomp=FILE`, `seccomp=unconfined`, `no-new-privileges`"),
@@ -126,6 +126,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         userns=parsed.text("userns"),
         networks=_networks(parsed),
         health=_health(parsed),
+        restart=parsed.convert("restart", run_options.parse_restart),
         add_host=tuple(parsed.words("add-host")),
         dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
@@ -147,10 +148,8 @@ def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far, and those that mean nothing."""
     if parsed.text("pull", "missing") not in PULLS:
         raise UsageError(f"`--pull` cannot be `{parsed.text('pull')}`", hints=(f"there is: {', '.join(PULLS)}",))
-    for name, known in (("restart", ("no",)), ("log-driver", ("json-file",))):
-        word = parsed.text(name)
-        if word and word not in known:
-            raise Unsupported(f"`--{name} {word}` is not there yet", hints=(f"there is: {', '.join(known)}",))
+    if (driver := parsed.text("log-driver")) not in {"", "json-file"}:
+        raise Unsupported(f"`--log-driver {driver}` is not there yet", hints=("there is: json-file",))
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:

@@ -107,6 +107,8 @@ def _check_limits(options: "RunOptions", processors: int) -> None:
 
 
 def _check_kinds(options: "RunOptions", machine: str) -> None:
+    if options.restart.name != "no" and options.auto_remove:
+        raise InvalidArgument("`--restart` and `--rm` exclude each other", hints=("leave one of both out",))
     if options.init:
         raise Unsupported(
             "`--init` is not there yet",

@@ -3,7 +3,7 @@
 Theory, docker's. A container begins as `starting`. A probe that exits with 0 makes it `healthy`; `retries` failures in
 a row make it `unhealthy`, and those of the start period do not count while it is still starting. The next probe comes
 an interval after the last one's end; in the start period, until the first success, a start interval after. The last
-five results are in the state file, with the first OUTPUT_BYTES of output of each.
+five results are in the state file, with the beginning of the output of each.
 
 The monitor only keeps the times: for each probe it forks a runner (`probe`), which imports what enters a container,
 and dies with the monitor. So a container with a health check costs little memory between probes.
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 STARTING, HEALTHY, UNHEALTHY = "starting", "healthy", "unhealthy"
 RESULTS = 5
-OUTPUT_BYTES = 4096
 # docker's defaults, seconds.
 _INTERVAL, _TIMEOUT, _START_INTERVAL, _RETRIES = 30.0, 30.0, 5.0, 3
 _SHELL = ("/bin/sh", "-c")

@@ -12,7 +12,6 @@ import time
 
 from sampan.document import render
 from sampan.engine import state
-from sampan.engine.health import OUTPUT_BYTES
 from sampan.errors import SampanError
 from sampan.kernel import capability, syscalls
 from sampan.oci.runtime import IdMapping, Process, Spec
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from sampan.document import Document
 
+OUTPUT_BYTES = 4096
 _NEVER_RAN = -1
 
 

@@ -149,7 +149,7 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
             lock_fd = state.take_lock(directory)
         if lock_fd is not None:
             return lock_fd
-        if state.read(directory).status == state.RUNNING:
+        if state.read(directory).status in (state.RUNNING, state.RESTARTING):
             return None
         if time.monotonic() > deadline:
             raise Conflict(f"the container `{container.name}` is being started or taken down by another process")

@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 LAUNCHER_BYTES = 256 * 1024
 CLIENT_BYTES = 1024 * 1024
 CLIENTS = 64
+# Signals that ask for the end of a container, whichever of them its image chose as its stop signal.
+_ENDING = (_signal.SIGKILL, _signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
+# Between two runs a client that takes its last output slowly is waited for so long.
+_TELLING_SECONDS = 10.0
+_TELLING_ROUND = 0.05
 _READ_BYTES = frame.CHUNK_BYTES
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -96,6 +101,7 @@ class Switchboard:
         "_stdin",
         "_terminal",
         "is_stdin_once",
+        "is_stop_wanted",
         "on_termination",
     )
 
@@ -117,6 +123,8 @@ class Switchboard:
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
         self.on_termination = int(_signal.SIGTERM)
+        # Somebody has sent a signal that asks for the end: no restart policy may undo that.
+        self.is_stop_wanted = False
 
     def connect_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take over the container's pipes, our ends; `stdin` -1 for none."""
@@ -166,7 +174,11 @@ class Switchboard:
         """Take over what another interpreter's switchboard had: its descriptors are ours by inheritance."""
         self._stdin = document["stdin"]
         self._outputs = {int(fd): name for fd, name in document["outputs"].items()}
-        for client in document["clients"]:
+        self.resume_clients(document["clients"])
+
+    def resume_clients(self, clients: "list[Document]") -> None:
+        """Take over clients that another interpreter's switchboard had."""
+        for client in clients:
             conversation = Conversation(_socket.socket(fileno=client["fd"]), is_launcher=client["is_launcher"])
             conversation.mode = client["mode"].encode("latin-1")
             conversation.is_stdin = client["is_stdin"]
@@ -251,6 +263,41 @@ class Switchboard:
             or any(companion.is_busy() for companion in self._companions)
         )
 
+    def pause(self, status: int, seconds: float) -> "list[Document]":
+        """Say that a run has ended and another begins in so many seconds; return whom to `resume_clients` there.
+
+        Those who follow the log stay, everybody else has what he waited for. Ends early where the end is asked for.
+        """
+        self._pidfd = -1
+        self._companions.clear()
+        self.close_outputs()
+        farewell = frame.pack(frame.EXIT, bytes((status & 0xFF,)))
+        for conversation in [c for c in self._by_fd.values() if c.mode != frame.FOLLOW]:
+            self._send(conversation, farewell)
+        deadline, reading, writing = time.monotonic() + seconds, *os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.signal(_signal.SIGTERM, lambda *_: None)
+        _signal.set_wakeup_fd(writing)
+        while not self.is_stop_wanted and (time.monotonic() < deadline or self._is_telling(deadline)):
+            for fd, events in self._wait(reading, max(deadline, time.monotonic() + _TELLING_ROUND)):
+                if fd == reading:
+                    self.is_stop_wanted = True
+                else:
+                    self._serve(fd, events)
+        _signal.set_wakeup_fd(-1)
+        return [client for client in self.document()["clients"] if client["mode"].encode("latin-1") == frame.FOLLOW]
+
+    def close_outputs(self) -> None:
+        """Close our ends of an ended container's streams."""
+        for fd in {*self._outputs, *([self._stdin] if self._stdin >= 0 else []), self._terminal} - {-1}:
+            self._forget(fd)
+            os.close(fd)
+        self._outputs, self._stdin, self._terminal = {}, -1, -1
+        self._input.clear()
+
+    def _is_telling(self, deadline: float) -> bool:
+        """Tell whether a client has not taken its last output yet, and has a moment left to."""
+        return time.monotonic() < deadline + _TELLING_SECONDS and any(c.out for c in self._by_fd.values())
+
     def farewell(self, status: int) -> None:
         """Tell all clients that it is over, and stop listening."""
         if self._listener is not None:
@@ -277,7 +324,7 @@ class Switchboard:
 
         Registrations are changed only where they differ.
         """
-        wanted = {self._pidfd: select.POLLIN, wakeup: select.POLLIN}
+        wanted = {fd: select.POLLIN for fd in (self._pidfd, wakeup) if fd >= 0}
         if self._listener is not None:
             wanted[self._listener.fileno()] = select.POLLIN
         for fd, conversation in self._by_fd.items():
@@ -393,6 +440,9 @@ class Switchboard:
             termios.tcsetwinsize(self._terminal, (rows, columns))
 
     def _signal(self, number: int) -> None:
+        self.is_stop_wanted = self.is_stop_wanted or number in _ENDING or number == self.on_termination
+        if self._pidfd < 0:
+            return  # between two runs
         try:
             _signal.pidfd_send_signal(self._pidfd, number)
         except OSError:
