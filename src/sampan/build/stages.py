@@ -8,7 +8,7 @@ unpacks is imported only when a step has to be made. What is made is stored whol
 
 import os
 
-from sampan.build import config, ignore
+from sampan.build import ignore
 from sampan.build.dockerfile import lower as lowering
 from sampan.build.dockerfile import parser, stage
 from sampan.build.dockerfile.lower import Request, lower
@@ -266,12 +266,12 @@ class _Build:
     def _created(self, under: "Document", layers: "Sequence[Result]") -> str:
         """Return the image's time: SOURCE_DATE_EPOCH's, else the newest layer's, so that the cache gives the same."""
         if self._options.request.epoch is not None:
-            return config.rfc3339(self._options.request.epoch)
+            return documents.rfc3339(self._options.request.epoch)
         newest = max((layer.record.get("created", 0) for layer in layers), default=0)
         if newest:
-            return config.rfc3339(newest)
+            return documents.rfc3339(newest)
         found = under.get("created")
-        return found if isinstance(found, str) else config.EPOCH
+        return found if isinstance(found, str) else documents.EPOCH
 
 
 class _Executors:
