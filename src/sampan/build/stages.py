@@ -19,6 +19,7 @@ from sampan.build.tree import Directory
 from sampan.build.workshop import Workshop
 from sampan.database.lease import Lease
 from sampan.errors import Internal, InvalidArgument, NotFound, Place
+from sampan.events import Event
 from sampan.image.content import Content
 from sampan.image.store import Images
 from sampan.oci import image as documents
@@ -94,7 +95,10 @@ def build(
     wrong with the file, and what a step's failure is; whatever it raises, the store is as it was.
     """
     shown, content = text(directory, options.file) if options.content is None else (NAMES[0], options.content)
-    stages = stage.group(parser.parse(content, shown))
+    dockerfile = parser.parse(content, shown)
+    if "error=true" in dockerfile.directives.get("check", ""):
+        sink(Event("warning", shown, "`# check=error=true`: a build does not check, `sampan lint` does"))
+    stages = stage.group(dockerfile)
     with saying_how_to_free_space(settings.root), Lease(database, "build") as lease:
         workshop = Workshop(
             settings=settings,
