@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from sampan.database.connection import Database
+    from sampan.database.connection import Database, Transaction
     from sampan.document import Document
     from sampan.image.content import Content
     from sampan.storage.diff import Writable
@@ -56,6 +56,10 @@ class Cache:
             # `has` holds the blob by the build's lease before it looks.
             return Result(layer, Digest.parse(row[1]), row[2], parse(row[3])) if self._content.has(layer) else None
         return self._fragment(key)
+
+    def at_once(self) -> "Transaction":
+        """Return a context in which any number of `find` cost one sync of the disk."""
+        return self._database.transaction()
 
     def store(self, key: Digest, result: Result) -> None:
         """Record a result; idempotent. Fragments are recorded by `put_fragment` already."""

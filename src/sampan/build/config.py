@@ -13,16 +13,13 @@ if TYPE_CHECKING:
     from sampan.build.python.plan import Plan
     from sampan.document import Document
 
-# Reproducible: the same input has the same time.
-EPOCH = "1970-01-01T00:00:00Z"
-
 
 def build(
     plan: "Plan",
     layers: "Sequence[tuple[Vertex, Result]]",
     *,
     architecture: str,
-    created: str = EPOCH,
+    created: str = documents.EPOCH,
 ) -> tuple[bytes, bytes]:
     """Return config and manifest, each as the bytes that have its digest; `layers` go from the lowest on."""
     diff_ids = [result.diff_id for _, result in layers if result.diff_id is not None]
@@ -37,13 +34,6 @@ def build(
     descriptor = documents.Descriptor(documents.OCI_CONFIG, Digest.of(config.raw), len(config.raw))
     blobs = [documents.Descriptor(documents.OCI_LAYER_GZIP, result.digest, result.size_bytes) for _, result in layers]
     return config.raw, documents.build_manifest(descriptor, blobs).raw
-
-
-def rfc3339(seconds: int) -> str:
-    """Print a time as configs have it."""
-    import time
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def _settings(plan: "Plan") -> "Document":

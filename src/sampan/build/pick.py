@@ -5,7 +5,6 @@ are Go's filepath.Match, as docker's are. The digest of what was picked is part 
 names, kinds, modes and contents, no times and no owners, since those of a checkout are nobody's wish.
 """
 
-import os
 import stat
 
 from sampan.build import ignore, tree
@@ -149,15 +148,15 @@ class Picker:
             return _encoded("d", relative, mode)
         if node.is_link:
             return _encoded("l", relative, node.target)
+        if not node.is_file:
+            hints = ("keep it out by a line in .dockerignore",)
+            raise InvalidArgument(f"`{path}` is a device or pipe, which no layer holds", hints=hints)
         return _encoded("f", relative, mode, self._hash(path))
 
     def _hash(self, path: str) -> str:
         hasher = new_hasher()
         try:
             with self._tree.open(path) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    hints = ("keep it out by a line in .dockerignore",)
-                    raise InvalidArgument(f"`{path}` is a device or pipe, which no layer holds", hints=hints)
                 while piece := file.read(_CHUNK_BYTES):
                     hasher.update(piece)
         except PermissionError as error:

@@ -24,6 +24,7 @@ from sampan.errors import NotFound
 from sampan.events import Event
 from sampan.image.content import Content
 from sampan.image.store import Images
+from sampan.oci import image as documents
 from sampan.storage.space import saying_how_to_free_space
 
 TYPE_CHECKING = False
@@ -113,7 +114,7 @@ class _Build:
     def __init__(self, session: Session, plan: "Plan", epoch: int | None) -> None:
         self._session = session
         self._plan = plan
-        self._created = config.EPOCH if epoch is None else config.rfc3339(epoch)
+        self._created = documents.EPOCH if epoch is None else documents.rfc3339(epoch)
         self._lock: Lock = locks.read(session.context.root)
 
     def image(self, tags: "Sequence[Reference]") -> "Image":

@@ -45,7 +45,8 @@ def solve(
 ) -> "dict[Digest, Result]":
     """Return the result of each target by its digest, and of all else that had to be looked at."""
     solved: dict[Digest, Result] = {}
-    missing = _missing(targets, cache, solved, sink, no_cache=no_cache)
+    with cache.at_once():
+        missing = _missing(targets, cache, solved, sink, no_cache=no_cache)
     while missing:
         ready = [vertex for vertex in missing if all(item.digest in solved for item in vertex.inputs)]
         if not ready:

@@ -8,7 +8,7 @@ unpacks is imported only when a step has to be made. What is made is stored whol
 
 import os
 
-from sampan.build import config, ignore
+from sampan.build import ignore
 from sampan.build.dockerfile import lower as lowering
 from sampan.build.dockerfile import parser, stage
 from sampan.build.dockerfile.lower import Request, lower
@@ -19,6 +19,7 @@ from sampan.build.tree import Directory
 from sampan.build.workshop import Workshop
 from sampan.database.lease import Lease
 from sampan.errors import Internal, InvalidArgument, NotFound, Place
+from sampan.events import Event
 from sampan.image.content import Content
 from sampan.image.store import Images
 from sampan.oci import image as documents
@@ -93,9 +94,11 @@ def build(
     `resolve` brings an image that is not in the store. Raises InvalidArgument and NotFound with a place for what is
     wrong with the file, and what a step's failure is; whatever it raises, the store is as it was.
     """
-    shown, content = _text(directory, options)
-    rules = _rules(directory, options)
-    stages = stage.group(parser.parse(content, shown))
+    shown, content = text(directory, options.file) if options.content is None else (NAMES[0], options.content)
+    dockerfile = parser.parse(content, shown)
+    if "error=true" in dockerfile.directives.get("check", ""):
+        sink(Event("warning", shown, "`# check=error=true`: a build does not check, `sampan lint` does"))
+    stages = stage.group(dockerfile)
     with saying_how_to_free_space(settings.root), Lease(database, "build") as lease:
         workshop = Workshop(
             settings=settings,
@@ -108,7 +111,8 @@ def build(
         context = Directory(directory)
         try:
             with workshop:
-                world = _World(workshop, Stock(workshop, context, rules), resolve)
+                stock = Stock(workshop, context, rules(directory, options.file) or ignore.Rules([]))
+                world = _World(workshop, stock, resolve)
                 return _Build(world, options).image(lower(stages, options.request, world))
         finally:
             context.close()
@@ -122,16 +126,14 @@ def missing(name: str, near: "Sequence[str]" = ()) -> tuple[str, ...]:
     return (*near, f"`sampan load` and `sampan import` bring images in; what is here may be named `{name}`")
 
 
-def _text(directory: str, options: Options) -> tuple[str, bytes]:
-    """Return how the Dockerfile is called, and its text."""
-    if options.content is not None:
-        return options.file or "Dockerfile", options.content
-    path = options.file or find(directory)
+def text(directory: str, file: str) -> tuple[str, bytes]:
+    """Return how the Dockerfile is called, and its text; raises NotFound, InvalidArgument."""
+    path = file or find(directory)
     if not path:
-        raise NotFound(f"there is no Dockerfile in `{directory}`", hints=_near(directory, "Dockerfile"))
+        raise NotFound(f"there is no Dockerfile in `{directory}`", hints=_near(directory, NAMES[0]))
     try:
-        with open(path, "rb") as file:
-            content = file.read(parser.MAX_BYTES + 1)
+        with open(path, "rb") as opened:
+            content = opened.read(parser.MAX_BYTES + 1)
     except FileNotFoundError as error:
         above, _, name = path.rpartition("/")
         raise NotFound(f"there is no Dockerfile `{path}`", hints=_near(above or ".", name)) from error
@@ -140,6 +142,18 @@ def _text(directory: str, options: Options) -> tuple[str, bytes]:
         raise InvalidArgument(f"`{path}` is a directory, not a Dockerfile", hints=hints) from error
     relative = os.path.relpath(path)
     return path if relative.startswith("..") else relative, content
+
+
+def rules(directory: str, file: str) -> "Rules | None":
+    """Read the ignore file: the Dockerfile's own, beside it, else the context's; None where there is neither."""
+    path = file or find(directory)
+    for place in (f"{path}.dockerignore" if path else "", f"{directory}/.dockerignore"):
+        try:
+            with open(place, "rb") as opened:
+                return ignore.parse(opened.read(_IGNORE_BYTES), place.rpartition("/")[2], defaults=())
+        except (FileNotFoundError, IsADirectoryError):
+            continue
+    return None
 
 
 def _near(directory: str, name: str) -> tuple[str, ...]:
@@ -154,18 +168,6 @@ def _near(directory: str, name: str) -> tuple[str, ...]:
     if not near:
         return ("`-f FILE` names a Dockerfile that is called otherwise",)
     return (f"did you mean `-f {directory.rstrip('/')}/{names[near[0]]}`?",)
-
-
-def _rules(directory: str, options: Options) -> "Rules":
-    """Read the ignore file: the Dockerfile's own, beside it, else the context's."""
-    path = options.file or find(directory)
-    for place in (f"{path}.dockerignore" if path else "", f"{directory}/.dockerignore"):
-        try:
-            with open(place, "rb") as file:
-                return ignore.parse(file.read(_IGNORE_BYTES), place.rpartition("/")[2], defaults=())
-        except (FileNotFoundError, IsADirectoryError):
-            continue
-    return ignore.Rules([])
 
 
 class _World:
@@ -214,8 +216,8 @@ class _Build:
     def image(self, lowered: "Lowered") -> "Image":
         """Make what is missing, and record the image under its names."""
         workshop, state = self._workshop, lowered.state
-        for place, text in lowered.warnings:
-            workshop.warn(f"{place.path}:{place.line}", text)
+        for place, warning in lowered.warnings:
+            workshop.warn(f"{place.path}:{place.line}", warning)
         self._world.stock.places.update(lowered.places)
         executors = _Executors(self._world.stock, self._options)
         solved = solve(state.chain, executors, workshop.cache, workshop.sink, no_cache=self._options.no_cache)
@@ -253,7 +255,7 @@ class _Build:
         return built.raw, manifest.raw
 
     def _base_diff_ids(self, chain_id: str) -> list[Digest]:
-        return [Digest.parse(text) for text in self._world.images[chain_id].diff_ids] if chain_id else []
+        return [Digest.parse(diff_id) for diff_id in self._world.images[chain_id].diff_ids] if chain_id else []
 
     def _base_blobs(self, chain_id: str) -> "list[documents.Descriptor]":
         """Return the base's layers, in OCI's words."""
@@ -268,12 +270,12 @@ class _Build:
     def _created(self, under: "Document", layers: "Sequence[Result]") -> str:
         """Return the image's time: SOURCE_DATE_EPOCH's, else the newest layer's, so that the cache gives the same."""
         if self._options.request.epoch is not None:
-            return config.rfc3339(self._options.request.epoch)
+            return documents.rfc3339(self._options.request.epoch)
         newest = max((layer.record.get("created", 0) for layer in layers), default=0)
         if newest:
-            return config.rfc3339(newest)
+            return documents.rfc3339(newest)
         found = under.get("created")
-        return found if isinstance(found, str) else config.EPOCH
+        return found if isinstance(found, str) else documents.EPOCH
 
 
 class _Executors:
@@ -308,8 +310,8 @@ def _history(
     entries: "Sequence[tuple[str, Vertex | None]]", solved: "Mapping[Digest, Result]", created: str
 ) -> "list[Document]":
     found: list[Document] = []
-    for text, vertex in entries:
-        told: Document = {"created": created, "created_by": text, "comment": COMMENT}
+    for command, vertex in entries:
+        told: Document = {"created": created, "created_by": command, "comment": COMMENT}
         if vertex is None or is_empty(solved[vertex.digest]):
             told["empty_layer"] = True
         found.append(told)

@@ -24,6 +24,7 @@ FAMILIES = {
     "rm": "container",
     "inspect": "inspect",
     "build": "build",
+    "lint": "lint",
     "images": "image",
     "tag": "image",
     "rmi": "image",

@@ -42,6 +42,9 @@ _MAX_BLOB_BYTES = 1 << 50
 _MAX_ANNOTATIONS = 1024
 _JSON_SPACE = " \t\r\n"
 
+# The time of what is made reproducibly: the same input has the same.
+EPOCH = "1970-01-01T00:00:00Z"
+
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -167,6 +170,13 @@ class Config:
 def platform_of(machine: str) -> Platform:
     """Return what images for `machine`, uname(2)'s word, say that they are for."""
     return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
+
+
+def rfc3339(seconds: int) -> str:
+    """Print a time as documents have it."""
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def build_manifest(

@@ -1,11 +1,19 @@
 """Whole builds on a busybox base: RUN, the cache, stages, the config, and what goes wrong."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.build import builder
+from sampan.database import connection
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from tests.build.dockerfile.kitchen import Kitchen, config
 
@@ -248,3 +256,73 @@ def test_command_line(kitchen: Kitchen, sampan: Callable[..., Any]) -> None:
     lost = sampan("build", "--target", "x", kitchen.context)
     assert lost.returncode == 1
     assert "`--target` needs a Dockerfile" in lost.stderr
+
+
+# What a build of a Dockerfile imports only when something has to be made, or is wrong.
+HEAVY = (
+    "sampan.build.step", "sampan.build.copier", "sampan.build.runner", "sampan.build.archive", "sampan.build.python",
+    "sampan.kernel", "ctypes", "re", "json", "typing", "dataclasses", "subprocess", "socket", "shutil", "tempfile",
+    "rich", "difflib", "pathlib", "enum", "logging", "argparse",
+)  # fmt: skip
+
+
+def program(kitchen: Kitchen, *lines: str) -> list[str]:
+    """Return a command that builds the context's Dockerfile in a process of its own, then runs `lines`."""
+    text = [
+        "import sys, os", "sys.path.insert(0, sys.argv[1])", "from sampan.database import connection",
+        "from sampan.build import builder", "from sampan.settings import configuration",
+        "settings = configuration.load()", "with connection.open(settings) as database:",
+        "    builder.build(settings, database, sys.argv[2], no_cache=len(sys.argv) > 3)", *lines,
+    ]  # fmt: skip
+    package = str(Path(builder.__file__).parents[2])
+    return [sys.executable, "-I", "-S", "-c", "\n".join(text), package, kitchen.context]
+
+
+def test_a_rebuild_imports_little(kitchen: Kitchen) -> None:
+    """Where nothing changed, nothing is imported that makes, runs or unpacks, nor any heavy library."""
+    kitchen.build('FROM busybox\nWORKDIR /app\nCOPY . .\nRUN --mount=type=cache,target=/c echo\nCMD ["x"]\n')
+    told = f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run(program(kitchen, told), env=kitchen.environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted(kitchen: Kitchen, number: signal.Signals) -> None:
+    """A build that is interrupted or killed in a RUN leaves nothing half-done; the next comes to the same image."""
+    kitchen.write("a")
+    text = "FROM busybox\nCOPY a /a\nRUN echo x > /x; sleep 2\n"
+    first = kitchen.build(text)
+    with subprocess.Popen([*program(kitchen), "again"], env=kitchen.environment, stderr=subprocess.DEVNULL) as running:
+        time.sleep(1.2)
+        running.send_signal(number)
+        running.wait(10)
+    assert kitchen.build(text, no_cache=True).diff_ids[:2] == first.diff_ids[:2]
+    with connection.open(kitchen.settings) as database:
+        assert list(database.execute("SELECT kind FROM leases")) == []
+        assert list(database.execute("SELECT container_id FROM ranges")) == []
+    assert kitchen.leftovers() == []
+
+
+def test_run_path_publishes_the_exposed_port(kitchen: Kitchen, sampan: Callable[..., Any]) -> None:
+    """`sampan run PATH` builds the Dockerfile there and publishes the port that it exposes, on this machine only."""
+    kitchen.write("Dockerfile", 'FROM busybox\nEXPOSE 8765\nCMD ["httpd", "-f", "-p", "8765"]\n')
+    done = sampan("run", "-d", "--name", "web", kitchen.context, check=True)
+    try:
+        assert "running at http://127.0.0.1:8765" in done.stderr
+    finally:
+        sampan("rm", "-f", "web", check=True)
+
+
+def test_names_that_are_not_ascii(kitchen: Kitchen, sampan: Callable[..., Any]) -> None:
+    """A directory with a Chinese name, Chinese comments and file names, under LANG=C."""
+    where = f"{kitchen.place}/项目"
+    os.mkdir(where)
+    with open(f"{where}/Dockerfile", "w", encoding="utf-8") as file:
+        file.write("# 注释\nFROM busybox\nCOPY 文件 /文件\nRUN cat /文件\n")
+    with open(f"{where}/文件", "w", encoding="utf-8") as file:
+        file.write("内容\n")
+    done = subprocess.run(
+        [os.path.join(os.path.dirname(sys.executable), "sampan"), "build", "--progress", "plain", where],
+        env={**kitchen.environment, "LANG": "C", "LC_ALL": "C"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert "| 内容" in done.stderr.decode()

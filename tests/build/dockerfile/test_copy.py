@@ -167,6 +167,7 @@ def test_add_unpacks_archives(kitchen: Kitchen, kind: str) -> None:
         ("COPY --chmod=rwx sub /x", InvalidArgument, "is no mode", "write it like `--chmod=755`"),
         ("COPY whited /x", Unsupported, "means a deleted file", ""),
         ("COPY --from=build2 a /b", NotFound, "`build2` is not here", ""),
+        ("COPY pipe /x", InvalidArgument, "is a device or pipe", "keep it out"),
         ("COPY loop /x", InvalidArgument, "go in circles", ""),
     ],
 )
@@ -176,6 +177,7 @@ def test_mistakes(kitchen: Kitchen, text: str, error: type[SampanError], complai
         kitchen.write(path)
     kitchen.write(".dockerignore", "*.pyc\n")
     os.symlink("loop", f"{kitchen.context}/loop")
+    os.mkfifo(f"{kitchen.context}/pipe")
     with pytest.raises(error, match=complaint) as caught:
         kitchen.build(f"FROM busybox\n{text}\n", tag="never")
     assert any(told.startswith(hint) for told in caught.value.hints) or not hint

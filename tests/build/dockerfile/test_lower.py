@@ -207,6 +207,8 @@ def test_mounts() -> None:
         ("FROM $NOPE\n", InvalidArgument, "`NOPE` has no value", "declare it before the first FROM: `ARG NOPE=VALUE`"),
         ("FROM base:$TAG\n", InvalidArgument, "`TAG` has no value", "declare it"),
         ("FROM gone\n", NotFound, "`gone` is not here", ""),
+        ("FROM base AS build\nFROM bulid\n", NotFound, "`bulid` is not here", "did you mean the stage `build`?"),
+        ("ARG T\nFROM base:$T-slim\n", InvalidArgument, "`T` has no value", "declare it"),
         ("FROM --platform=linux/arm64 base\n", Unsupported, "linux/arm64", ""),
         ("FROM base AS a\nCOPY --from=b x y\nFROM a AS b\n", InvalidArgument, "no stage before", "a stage can take"),
         ("FROM base\nCOPY --from=$X a b\n", InvalidArgument, "holds a variable", "give the image a stage"),

@@ -8,17 +8,12 @@ ARGs are part of a RUN's environment, and so of its key; proxies and secrets are
 What cannot be known from the text comes from a `World`: images by name, and the content of the context's files.
 """
 
-from sampan.build.dockerfile import expand, heredoc, mount
-from sampan.build.dockerfile import state as states
+from sampan.build.dockerfile import expand, heredoc, mount, setting
 from sampan.build.dockerfile.instruction import (
     Arg,
     Copy,
     Exec,
-    Healthcheck,
-    Onbuild,
-    Pairs,
     Run,
-    Several,
     Single,
     looks_like_json,
     suggest,
@@ -26,7 +21,7 @@ from sampan.build.dockerfile.instruction import (
 from sampan.build.dockerfile.stage import onbuild_texts, origins, triggers
 from sampan.build.dockerfile.state import PROXIES, SCRATCH, Base, State, absolute
 from sampan.build.graph import Vertex
-from sampan.errors import Internal, Unsupported
+from sampan.errors import NotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,7 +140,7 @@ class _Lowering:
         name = expand.word(
             head.image, self._globals, head.statement.at, escape=head.statement.escape, unset=missing.append
         )
-        if not name or (missing and (name.startswith(":") or name.endswith((":", "@")))):
+        if not name or (missing and (name.startswith(":") or name.endswith((":", "@")) or ":-" in name)):
             variable = missing[0] if missing else head.image.strip("${}")
             hints = (
                 f"declare it before the first FROM: `ARG {variable}=VALUE`",
@@ -165,7 +160,13 @@ class _Lowering:
         if name == "scratch":
             return SCRATCH
         if name not in self._bases:
-            self._bases[name] = self._world.image(name, at)
+            try:
+                self._bases[name] = self._world.image(name, at)
+            except NotFound as error:
+                names = [stage.head.name for stage in self._stages.all if stage.head.name]
+                near = suggest(name.lower(), names)
+                hints = tuple(f"did you mean the stage `{known}`?" for known in near) + error.hints
+                raise NotFound(error.what, hints=hints, at=error.at) from error.__cause__
         return self._bases[name]
 
     def _needed(self) -> set[int]:
@@ -224,6 +225,8 @@ class _Lowering:
             self._places[vertex.digest] = item.statement.at
 
     def _change(self, item: "Instruction", state: State, stage: "Stage") -> None:
+        if isinstance(item, Exec):
+            self._warn_of_json(item)
         match item:
             case Run():
                 self._run(item, state, stage)
@@ -231,21 +234,10 @@ class _Lowering:
                 self._copy(item, state, stage)
             case Arg():
                 self._arg(item, state)
-            case Pairs():
-                self._pairs(item, state)
-            case Exec():
-                self._command(item, state)
-            case Several():
-                self._several(item, state)
-            case Healthcheck():
-                self._healthcheck(item, state)
-            case Onbuild():
-                state.config["OnBuild"] = [*(state.config.get("OnBuild") or []), item.trigger]
-                state.note(f"ONBUILD {item.trigger}")
-            case Single():
-                self._single(item, state)
+            case Single() if item.keyword == "WORKDIR":
+                self._workdir(setting.single(item, state, self._unset(item)), state)
             case _:
-                raise Internal(f"nothing lowers {item.keyword}")
+                setting.apply(item, state, self._unset(item))
 
     def _unset(self, item: "Instruction") -> "Callable[[str], None]":
         def tell(name: str) -> None:
@@ -270,88 +262,6 @@ class _Lowering:
                 state.used = [*(used for used in state.used if used != name), name]
             texts.append(name if value is None else f"{name}={value}")
         state.note(f"ARG {' '.join(texts)}")
-
-    def _pairs(self, item: Pairs, state: State) -> None:
-        """ENV and LABEL: all values see what held before the line."""
-        one = state.expander(item, self._unset(item))
-        found = {one(key): one(value) for key, value in item.items}
-        if item.keyword == "ENV":
-            if any(not key or "\0" in key + value for key, value in found.items()):
-                raise item.wrong("a variable of ENV has no name")
-            state.environment |= found
-            state.config["Env"] = [f"{key}={value}" for key, value in state.environment.items()]
-        else:
-            state.config["Labels"] = {**(state.config.get("Labels") or {}), **found}
-        state.note(" ".join([item.keyword, *(f"{key}={value}" for key, value in found.items())]))
-
-    def _command(self, item: Exec, state: State) -> None:
-        """CMD, ENTRYPOINT, SHELL."""
-        self._warn_of_json(item)
-        words = item.words if item.is_exec else [*state.shell, *item.words] if item.words != [""] else []
-        if item.keyword == "SHELL":
-            state.config["Shell"] = words
-            state.note(f"SHELL [{' '.join(words)}]")
-            return
-        if item.keyword == "CMD":
-            state.config["Cmd"] = words
-            state.has_command = True
-        else:
-            state.config["Entrypoint"] = words or None
-            if not state.has_command:
-                # A base's CMD was meant for the base's ENTRYPOINT.
-                state.config["Cmd"] = None
-        state.note(f"{item.keyword} [{' '.join(_quoted(word) for word in words)}]")
-
-    def _several(self, item: Several, state: State) -> None:
-        """EXPOSE and VOLUME."""
-        if item.keyword == "EXPOSE":
-            at, escape = item.statement.at, item.statement.escape
-            words = expand.words(" ".join(item.words), state.variables, at, escape=escape, unset=self._unset(item))
-            found = states.ports(words, item)
-            state.config["ExposedPorts"] = {**(state.config.get("ExposedPorts") or {}), **{port: {} for port in found}}
-            state.note(f"EXPOSE [{' '.join(found)}]")
-            return
-        paths = [state.expander(item, self._unset(item))(word) for word in item.words]
-        if not all(paths):
-            raise item.wrong("a path of VOLUME is empty")
-        state.config["Volumes"] = {**(state.config.get("Volumes") or {}), **{path: {} for path in paths}}
-        state.note(f"VOLUME [{' '.join(paths)}]")
-
-    def _healthcheck(self, item: Healthcheck, state: State) -> None:
-        found: Document = {"Test": item.test}
-        for name, key in (
-            ("interval", "Interval"),
-            ("timeout", "Timeout"),
-            ("start-period", "StartPeriod"),
-            ("start-interval", "StartInterval"),
-        ):
-            if number := states.nanoseconds(item.times[name], name, item):
-                found[key] = number
-        if item.retries:
-            if not (item.retries.isascii() and item.retries.isdigit() and len(item.retries) < 10):
-                raise item.wrong(f"`--retries={item.retries[:40]}` is no number")
-            found["Retries"] = int(item.retries)
-        state.config["Healthcheck"] = found
-        state.note(item.statement.text)
-
-    def _single(self, item: Single, state: State) -> None:
-        """WORKDIR, USER, STOPSIGNAL, MAINTAINER."""
-        if item.keyword == "MAINTAINER":
-            state.author = item.value
-            state.note(f"MAINTAINER {item.value}")
-            return
-        value = state.expander(item, self._unset(item))(item.value)
-        if not value:
-            raise item.wrong(f"{item.keyword} is empty", f"`{item.value}` has no value")
-        if item.keyword == "WORKDIR":
-            self._workdir(value, state)
-        elif item.keyword == "USER":
-            state.config["User"] = value
-            state.note(f"USER {value}")
-        else:
-            _check_signal(value, item)
-            state.config["StopSignal"] = value
-            state.note(f"STOPSIGNAL {value}")
 
     def _workdir(self, value: str, state: State) -> None:
         path = absolute(state.workdir, value)
@@ -413,7 +323,6 @@ class _Lowering:
         state.note(text, vertex)
 
     def _run(self, item: Run, state: State, stage: "Stage") -> None:
-        self._warn_of_json(item)
         words, script = _run_words(item)
         args = words if item.is_exec or script else [*state.shell, *words]
         one = state.expander(item)
@@ -455,6 +364,9 @@ class _Lowering:
 
     def _warn_of_unused(self) -> None:
         known = {*self._known, *PROXIES, "SOURCE_DATE_EPOCH"}
+        for name in self._request.arguments:
+            if name.startswith("BUILDKIT_"):
+                self._warnings.append((self._stages.all[0].head.statement.at, f"`{name}` means nothing to Sampan"))
         unused = [name for name in self._request.arguments if name not in known and not name.startswith("BUILDKIT_")]
         if unused:
             place = self._stages.all[0].head.statement.at
@@ -482,29 +394,9 @@ def _is_directory(destination: str) -> bool:
     return destination.rpartition("/")[2] in {"", ".", ".."}
 
 
-def _quoted(word: str) -> str:
-    """Print a word as docker's history does."""
-    return '"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t") + '"'
-
-
 def _refuse_remote(source: str, item: Copy) -> None:
     shown = source.partition("?")[0][:100]
     if item.keyword == "COPY":
         raise item.wrong(f"COPY takes files of the context, not the address `{shown}`", "ADD takes addresses")
     hints = ("fetch it in a RUN, or before the build and COPY it",)
     raise Unsupported(f"ADD of an address is not there yet: `{shown}`", hints=hints, at=item.statement.at)
-
-
-def _check_signal(word: str, item: Single) -> None:
-    """Raise InvalidArgument unless `word` is a signal's number or name (signal(7))."""
-    import signal  # 3 ms, so only where there is a STOPSIGNAL
-
-    name = word.upper().removeprefix("SIG")
-    known = {number.name.removeprefix("SIG") for number in signal.Signals}
-    is_number = word.isascii() and word.isdigit() and 0 < int(word[:4]) < 65
-    if is_number or name in known or name.startswith(("RTMIN+", "RTMAX-")):
-        return
-    near = suggest(name, sorted(known))
-    raise item.wrong(
-        f"`{word[:40]}` is no signal", f"did you mean `SIG{near[0]}`?" if near else "write it like `SIGINT`"
-    )
