@@ -24,6 +24,8 @@ FAMILIES = {
     "rm": "container",
     "inspect": "inspect",
     "build": "build",
+    "bootstrap": "bootstrap",
+    "outdated": "bootstrap",
     "lint": "lint",
     "images": "image",
     "tag": "image",
