@@ -150,6 +150,15 @@ def test_push_all_tags(sampan: Command, registry: Registry, hello: str) -> None:
     assert "is not here" in done.stderr
 
 
+def test_a_push_to_nobody(sampan: Command, no_registry: None, hello: str) -> None:
+    """A push that leads to docker.io by want of a registry in the name says so, and makes nothing of mirrors."""
+    done = sampan("push", "made")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: the registry `docker.io` cannot be reached for `made:latest`" in done.stderr
+    assert "hint: a name begins with its registry: `sampan tag made:latest ghcr.io/me/app:latest`" in done.stderr
+    assert "mirror" not in done.stderr
+
+
 def test_a_password(sampan: Command, locked: Registry, docker_config: Path, hello: str) -> None:
     """Without a login nothing goes, with one all does; a wrong one is not kept; after a logout it is over."""
     name = f"{locked.address}/cli/locked"

@@ -24,7 +24,6 @@ from sampan.image.store import Image, Images
 from sampan.oci import image as oci
 from sampan.oci.digest import Digest
 from sampan.oci.reference import Reference
-from sampan.registry.transport import Unreachable
 from sampan.settings.configuration import Settings
 from tests.image import fleet
 from tests.plugin.registry import Registry
@@ -244,6 +243,20 @@ def test_mirrors_are_asked_in_order(
     assert warned == [f"the mirror `{one}` is passed over" for one in ("127.0.0.1:1", hostile.address)]
 
 
+def test_a_mirror_that_breaks_in_the_middle(settings: Settings, database: Database, hostile: Hostile) -> None:
+    """A mirror that has the manifest but damaged layers is passed over; the registry gives the rest."""
+    with serving() as bad:
+        faked, broken = Faked(hostile, 0, 1), Faked(bad, 0, 1)
+        broken.blob(bytes(len(faked.layers[1])), Digest.of(faked.layers[1]))
+        text = f'[registry."{hostile.address}"]\nmirrors = ["http://{bad.address}"]\n'
+        events: list[Event] = []
+        transfer.pull(configured(settings, text), database, faked.name, sink=events.append)
+    assert [event.subject for event in events if event.kind == "warning"] == [
+        f"the mirror `{bad.address}` is passed over"
+    ]
+    fleet.check(database)
+
+
 def test_nobody_answers(settings: Settings, database: Database, hostile: Hostile) -> None:
     """The error names the registry, what its mirrors said, the line for a mirror, and the stand-in if there is one."""
     mirrors = f'[registry."docker.io"]\nmirrors = ["http://{hostile.address}"]\n'
@@ -332,6 +345,15 @@ def test_a_config_with_another_digest(settings: Settings, database: Database, ho
     faked.blob(faked.config.replace(b"linux", b"xunil"), Digest.of(faked.config))
     refused(settings, database, faked, Corrupt, "not what its manifest promises")
     assert [path for _, path, _ in hostile.requests if str(Digest.of(faked.layers[0])) in path] == []
+
+
+def test_a_config_past_its_bound(settings: Settings, database: Database, hostile: Hostile) -> None:
+    """One that says of itself that it is too long is not even begun."""
+    faked = Faked(hostile, 0)
+    size = len(faked.config)
+    faked.answer(faked.manifest.replace(f'"size":{size}}}'.encode(), b'"size":8388609}', 1))
+    refused(settings, database, faked, Corrupt, "the config of .* is longer than 8388608 bytes")
+    assert [path for _, path, _ in hostile.requests if "/blobs/" in path] == []
 
 
 def test_an_index_that_lies(settings: Settings, database: Database, hostile: Hostile) -> None:
@@ -439,7 +461,7 @@ def test_what_came_whole_is_used_again(settings: Settings, database: Database, h
 
     path = f"/v2/x/blobs/{Digest.of(faked.layers[1])}"
     answer, hostile.replies[path] = hostile.replies[path], cut
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unavailable):
         transfer.pull(settings, database, faked.name)
     assert Images(database).list() == ()
     hostile.replies[path] = answer

@@ -115,7 +115,8 @@ def _network() -> str:
 
 def _registry() -> str:
     """Tell whether docker-registry is unpacked already (`registry`), or can be fetched."""
-    return "" if os.path.exists(".cache/registry/docker-registry") else _network()
+    project = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return "" if os.path.exists(f"{project}/.cache/registry/docker-registry") else _network()
 
 
 def _inside(*namespaces: str) -> tuple[str, ...]:

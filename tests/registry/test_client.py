@@ -57,8 +57,11 @@ def test_a_manifest_is_what_its_digest_says(repository: Repository, hostile: Hos
     assert repository.manifest(wanted).raw == MANIFEST
     found = repository.manifest("good")
     assert (found.digest, found.media_type) == (Digest.of(MANIFEST), oci.OCI_MANIFEST)
-    with pytest.raises(Corrupt, match="not what the registry promised"):
+    with pytest.raises(Corrupt, match="not what its digest says"):
         repository.manifest("bad")
+    hostile.answer("/v2/me/app/manifests/worse", 200, MANIFEST, Docker_Content_Digest="sha256:../x")
+    with pytest.raises(Corrupt, match="a digest that is none"):
+        repository.manifest("worse")
     hostile.answer(f"/v2/me/app/manifests/{wanted}", 200, MANIFEST + b" ")
     with pytest.raises(Corrupt, match="not what its digest says"):
         repository.manifest(wanted)

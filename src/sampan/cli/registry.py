@@ -45,10 +45,11 @@ def push_image(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Put an image, or with --all-tags each one of its repository, into the registry."""
     reference = Reference.parse(parsed.arguments[0])
     quiet = parsed.is_set("quiet")
-    with Listener(printer, quiet=quiet) as sink, connection.open(settings) as database:
+    with connection.open(settings) as database:
         chosen = _tags(Images(database), reference) if parsed.is_set("all-tags") else [reference]
         for one in chosen:
-            pushed = push.push(settings, database, one, sink=sink)
+            with Listener(printer, quiet=quiet) as sink:
+                pushed = push.push(settings, database, one, sink=sink)
             if not quiet:
                 printer.out(f"{one.tag}: digest: {pushed.digest} size: {pushed.size_bytes}")
     if quiet:

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from sampan.database.lease import Lease
-from sampan.errors import InvalidArgument
+from sampan.errors import InvalidArgument, Unavailable
 from sampan.events import Event, ignore
 from sampan.image.content import Content
 from sampan.image.store import Images
-from sampan.image.wire import Counted, Serial, at_once, explained, short
+from sampan.image.wire import Counted, Serial, at_once, short
 from sampan.oci import image as oci
 from sampan.oci.digest import Digest
 from sampan.oci.reference import Reference
-from sampan.registry.client import Limited, Repository
+from sampan.registry.client import Repository
 from sampan.registry.host import registry_of
 from sampan.registry.transport import Transport, Unreachable
 from sampan.storage.compression import Pieces
@@ -94,8 +94,10 @@ class _Push:
         try:
             at_once(tasks, [stop.set])
             repository.put_manifest(tag, manifest.media_type, manifest.raw)
-        except (Unreachable, Limited) as error:
-            raise explained(error, self.reference, host, ()) from error
+        except Unreachable as error:
+            hint = f"a name begins with its registry: `sampan tag {self.reference.familiar()} ghcr.io/me/app:{tag}`"
+            what = f"the registry `{host.name}` cannot be reached for `{self.reference.familiar()}`"
+            raise Unavailable(what, hints=(hint,)) from error
         return Pushed(Digest.of(manifest.raw), len(manifest.raw))
 
     def _compressed(self, image: "Image") -> oci.Manifest:
@@ -114,9 +116,10 @@ class _Push:
     def _gzipped(self, content: Content, layer: oci.Descriptor) -> oci.Descriptor:
         if layer.media_type not in {oci.OCI_LAYER, oci.DOCKER_LAYER}:
             return layer
-        self.sink(Event("step", short(layer.digest), "is compressed"))
+        self.sink(Event("step", short(layer.digest)))
         with content.open(layer.digest) as plain:
             digest, size = content.put(Pieces(gzipped(plain)))
+        self.sink(Event("done", short(layer.digest), f"compressed as {short(digest)}"))
         return oci.Descriptor(oci.OCI_LAYER_GZIP, digest, size)
 
     def _sources(self, digest: Digest) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """Images from registries: docker's pull.
 
-Theory of operation. A pull asks the mirrors and then the registry for the name; the first that has it is where the
-blobs come from too. All that will be fetched is held by a lease before it is, so that a prune beside us takes nothing;
-blobs are verified while they are written, several at once, and those that are here are not fetched. Then the image is
-recorded. Killed or cut off at any point, no record names what is half here; blobs that came whole are found by the next
-pull, or go with the next removal. What is not as its digest promises is taken away at once.
+Theory of operation. A pull asks the mirrors and then the registry; the first that can give the whole image does. All
+that will be fetched is held by a lease before it is, so that a prune beside us takes nothing; blobs are verified while
+they are written, several at once, and those that are here are not fetched. Then the image is recorded. Killed or cut
+off at any point, no record names what is half here; blobs that came whole are found by the next pull, or go with the
+next removal. What is not as its digest promises is taken away at once.
 """
 
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from sampan.database.lease import Lease
-from sampan.errors import Corrupt, NotFound, SampanError, Unavailable, Unsupported
+from sampan.errors import Corrupt, Exhausted, NotFound, SampanError, Unavailable, Unsupported
 from sampan.events import Event, ignore
 from sampan.image import platform as platforms
 from sampan.image.content import Content
@@ -56,7 +56,8 @@ def fetch(
 ) -> "Image":
     """Return the image that is called `reference`: the one here, if it is for `platform`; else it is pulled.
 
-    Without a `platform` any image that is here will do, and a pulled one is for this machine. Raises as `pull` does.
+    Without a `platform` any image that is here will do, and a pulled one is for this machine. To be called in the
+    thread that `database` is of. Raises as `pull` does.
     """
     images = Images(database)
     try:
@@ -82,8 +83,7 @@ def pull(
     """
     try:
         with Transport(settings) as transport, Lease(database, "pull") as lease:
-            work = _Pull(settings, database, lease, transport, reference, Serial(sink))
-            return work.run(platform)
+            return _Pull(settings, database, lease, transport, reference, platform, Serial(sink)).run()
     except (Unavailable, KeyboardInterrupt):
         raise  # what came whole is left for the next try
     except BaseException:
@@ -100,17 +100,39 @@ class _Pull:
     lease: Lease
     transport: Transport
     reference: "Reference"
+    asked_platform: oci.Platform | None
     sink: "Sink"
 
-    def run(self, platform: oci.Platform | None) -> Pulled:
-        before = self._known()
-        repository, fetched = self._found()
-        manifest = self._manifest(repository, fetched, platform or oci.platform_of(os.uname().machine))
-        _check_layers(manifest, self.reference)
+    def run(self) -> Pulled:
+        """Ask the mirrors, then the registry; one that cannot give all of it is passed over."""
+        passed: list[str] = []
+        *mirrors, registry = hosts_of(self.settings, self.reference.domain)
+        for mirror in mirrors:
+            try:
+                return self._from(mirror)
+            except Exhausted:
+                raise  # it is this machine that has no room
+            except NotFound:
+                passed.append(f"the mirror `{mirror.name}` does not have it")
+            except SampanError as error:
+                self.sink(Event("warning", f"the mirror `{mirror.name}` is passed over", error.what))
+        try:
+            return self._from(registry)
+        except (Unreachable, Limited) as error:
+            raise explained(error, self.reference, registry, tuple(passed)) from error
+
+    def _from(self, host: "Host") -> Pulled:
+        """Fetch all of it from one host."""
+        self.sink(Event("step", self.reference.familiar(), f"from {host.name}"))
+        repository = Repository(self.settings, self.transport, host, self.reference.path)
+        fetched = repository.manifest(str(self.reference.digest or self.reference.tag))
+        manifest = self._manifest(repository, fetched)
+        _check(manifest, self.reference)
         digests = (manifest.descriptor().digest, manifest.config.digest, *(layer.digest for layer in manifest.layers))
         self.lease.hold(*(f"blob:{digest}" for digest in digests))
-        config = self._config(repository, manifest, platform)
+        config = self._config(repository, manifest)
         self._layers(repository, manifest)
+        before = self._known()
         content = Content(self.database.root, self.lease)
         image = Images(self.database).add(config, manifest.raw, content, self.reference)
         return Pulled(image, fetched.digest, image.id != before)
@@ -121,48 +143,29 @@ class _Pull:
         except NotFound:
             return ""
 
-    def _found(self) -> tuple[Repository, Fetched]:
-        """Ask the mirrors, then the registry."""
-        passed: list[str] = []
-        *mirrors, registry = hosts_of(self.settings, self.reference.domain)
-        for mirror in mirrors:
-            try:
-                return self._asked(mirror)
-            except NotFound:
-                passed.append(f"the mirror `{mirror.name}` does not have it")
-            except SampanError as error:
-                self.sink(Event("warning", f"the mirror `{mirror.name}` is passed over", error.what))
-        try:
-            return self._asked(registry)
-        except (Unreachable, Limited) as error:
-            raise explained(error, self.reference, registry, tuple(passed)) from error
+    def _platform(self) -> oci.Platform:
+        return self.asked_platform or oci.platform_of(os.uname().machine)
 
-    def _asked(self, host: "Host") -> tuple[Repository, Fetched]:
-        repository = Repository(self.settings, self.transport, host, self.reference.path)
-        self.sink(Event("step", self.reference.familiar(), f"from {host.name}"))
-        return repository, repository.manifest(str(self.reference.digest or self.reference.tag))
-
-    def _manifest(self, repository: Repository, fetched: Fetched, platform: oci.Platform) -> oci.Manifest:
-        """Return the manifest that was found, or of an index the one for `platform`."""
+    def _manifest(self, repository: Repository, fetched: Fetched) -> oci.Manifest:
+        """Return the manifest that was found, or of an index the one for the platform."""
         if fetched.media_type not in oci.INDEXES:
             return oci.parse_manifest(fetched.raw)
-        chosen = platforms.choose(oci.parse_index(fetched.raw), platform, self.reference)
+        chosen = platforms.choose(oci.parse_index(fetched.raw), self._platform(), self.reference)
         found = repository.manifest(str(chosen.digest))
         if len(found.raw) != chosen.size_bytes or found.media_type not in oci.MANIFESTS:
             raise Corrupt(f"the index of `{self.reference.familiar()}` does not say of a manifest what it is")
         return oci.parse_manifest(found.raw)
 
-    def _config(self, repository: Repository, manifest: oci.Manifest, platform: oci.Platform | None) -> bytes:
+    def _config(self, repository: Repository, manifest: oci.Manifest) -> bytes:
         """Fetch the config, and see that it belongs to the manifest and the platform."""
         self._store(repository.blob(manifest.config.digest, manifest.config.size_bytes), manifest.config, ignore)
         raw = Content(self.database.root).read(manifest.config.digest, oci.MAX_CONFIG_BYTES)
         config, name = oci.parse_config(raw), self.reference.familiar()
         if len(config.diff_ids) != len(manifest.layers):
             raise Corrupt(f"the manifest and the config of `{name}` have different numbers of layers")
-        wanted = platform or oci.platform_of(os.uname().machine)
-        if not platforms.fits(config.platform, wanted):
-            text = f"it is for `{platforms.text(config.platform)}`, not for `{platforms.text(wanted)}`"
-            if platform is not None:
+        if not platforms.fits(config.platform, self._platform()):
+            text = f"it is for `{platforms.text(config.platform)}`, not for `{platforms.text(self._platform())}`"
+            if self.asked_platform is not None:
                 raise NotFound(f"the registry has no `{name}` for that platform: {text}")
             self.sink(Event("warning", name, text))
         return raw
@@ -197,8 +200,10 @@ class _Pull:
         sink(Event("done", subject, human_size(size)))
 
 
-def _check_layers(manifest: oci.Manifest, reference: "Reference") -> None:
-    """Raise Unsupported for a layer that no registry has, or that is no tar."""
+def _check(manifest: oci.Manifest, reference: "Reference") -> None:
+    """Raise Unsupported for a layer that no registry has, or that is no tar; Corrupt for a config that is too long."""
+    if manifest.config.size_bytes > oci.MAX_CONFIG_BYTES:
+        raise Corrupt(f"the config of `{reference.familiar()}` is longer than {oci.MAX_CONFIG_BYTES} bytes")
     for layer in manifest.layers:
         if "foreign" in layer.media_type or "nondistributable" in layer.media_type:
             raise Unsupported(f"`{reference.familiar()}` has a foreign layer, which is not in the registry")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from functools import partial
 from typing import Self
 
-from sampan.errors import Corrupt, NotFound, SampanError, Unavailable, Unsupported
+from sampan.errors import Corrupt, InvalidArgument, NotFound, SampanError, Unavailable, Unsupported
 from sampan.oci import image as oci
 from sampan.oci.digest import Digest
 from sampan.registry import credential
@@ -92,17 +92,13 @@ class Repository:
 
     def manifest(self, reference: str) -> Fetched:
         """Fetch what a tag or digest names; raises Unsupported for a form that ended in 2017, and the errors above."""
-        wanted = Digest.parse(reference) if ":" in reference else None
         subject = f"the manifest of `{self.path}`"
         with self._request("GET", f"manifests/{reference}", headers={"Accept": ACCEPT}) as answer:
             self._expect(answer, {200}, f"`{reference}`")
             raw = answer.read_all(oci.MAX_MANIFEST_BYTES, subject)
             promised, media_type = answer.header("Docker-Content-Digest"), answer.header("Content-Type")
-        found = wanted or Digest.of(raw)
-        found.verify(raw, subject)
-        if wanted is None and promised and promised != str(found):
-            raise Corrupt(f"{subject} is not what the registry promised: expected `{promised[:100]}`, found `{found}`")
-        return Fetched(raw, _media_type(raw, media_type.partition(";")[0].strip(), self.path), found)
+        digest = _digest(reference if ":" in reference else promised, raw, subject)
+        return Fetched(raw, _media_type(raw, media_type.partition(";")[0].strip(), self.path), digest)
 
     def blob(self, digest: Digest, size_bytes: int) -> "Blob":
         """Return a blob's content as a stream that breaks off neither early nor late; raises what `read` raises."""
@@ -247,6 +243,8 @@ class Repository:
         match answer.status:
             case 401 | 403:
                 raise self._denied() from cause
+            case 404 if "push" in self._actions:
+                raise NotFound(f"the registry `{self.host.name}` has no `{self.path}` to push to") from cause
             case 404:
                 raise NotFound(f"{what} is not in the registry `{self.host.name}`") from cause
             case 429:
@@ -290,7 +288,7 @@ class Blob:
                 self._at += len(piece)
                 return piece
             self._resume(Unreachable(f"`{self._repository.host.name}` broke off after {self._at} bytes of a blob"))
-        if self._answer is not None and self._answer.read(1):
+        if self._has_more():
             raise Corrupt(f"the blob `{self._digest}` is longer than the {self._size_bytes} bytes that were promised")
         return b""
 
@@ -320,6 +318,13 @@ class Blob:
                 self._skip(self._answer)
         return self._answer.read(min(size, _PIECE_BYTES, self._size_bytes - self._at))
 
+    def _has_more(self) -> bool:
+        """Read the answer's end, which frees its connection; one that does not come is no loss any more."""
+        try:
+            return self._answer is not None and bool(self._answer.read(1))
+        except Unreachable:
+            return False
+
     def _skip(self, answer: Answer) -> None:
         """Pass over what is here, where a registry knows no ranges."""
         left = self._at
@@ -340,6 +345,18 @@ class Blob:
 def log_in(settings: Settings, transport: Transport, host: Host, given: Credential) -> None:
     """Raise Denied unless the registry accepts `given`; Unreachable, Unavailable."""
     Repository(settings, transport, host, "", find=lambda: given).check()
+
+
+def _digest(promised: str, raw: bytes, subject: str) -> Digest:
+    """Return what `raw` is called: as was asked for or promised, once it is that."""
+    if not promised:
+        return Digest.of(raw)
+    try:
+        digest = Digest.parse(promised)
+    except InvalidArgument as error:
+        raise Corrupt(f"{subject} comes with a digest that is none") from error
+    digest.verify(raw, subject)
+    return digest
 
 
 def _media_type(raw: bytes, header: str, path: str) -> str:
