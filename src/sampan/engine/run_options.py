@@ -194,7 +194,6 @@ class RunOptions:
         "dns",
         "dns_option",
         "dns_search",
-        "domainname",
         "entrypoint",
         "env",
         "expose",
@@ -267,7 +266,6 @@ class RunOptions:
         dns: tuple[str, ...] = (),
         dns_search: tuple[str, ...] = (),
         dns_option: tuple[str, ...] = (),
-        domainname: str = "",
         expose: tuple[str, ...] = (),
         health: HealthCheck | None = None,
         restart: RestartPolicy | None = None,
@@ -315,7 +313,6 @@ class RunOptions:
         self.dns = dns
         self.dns_search = dns_search
         self.dns_option = dns_option
-        self.domainname = domainname
         self.expose = expose
         self.health = health or HealthCheck()
         self.restart = restart or RestartPolicy()
@@ -403,6 +400,15 @@ def parse_network(text: str) -> NetworkRequest:
         else:
             raise InvalidArgument(f"`{key}` in the network `{text}` is unknown", hints=("known: name, alias, ip",))
     return NetworkRequest(name, aliases=tuple(aliases), ip=ip)
+
+
+def parse_expose(text: str) -> tuple[str, ...]:
+    """Parse an `--expose` word: `80`, `53/udp`, `3000-3010`; return docker's `80/tcp` for each port."""
+    from sampan.network import ports  # only with --expose
+
+    if ":" in text:
+        raise InvalidArgument(f"`{text}` has a host port", hints=("publish it: `-p`",))
+    return tuple(f"{mapping.container_port}/{mapping.protocol}" for mapping in ports.parse(text))
 
 
 def parse_restart(text: str) -> RestartPolicy:
