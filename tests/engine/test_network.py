@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sampan.network import firewall, ipam
 from tests.engine.conftest import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -120,3 +121,26 @@ def test_a_store_that_was_deleted_by_hand_takes_its_network_along(
     host_port = told["NetworkSettings"]["Ports"]["5000/tcp"][0]["HostPort"]
     assert _fetch("127.0.0.1", int(host_port)) == "hello\n"
     sampan("rm", "-f", id, check=True)
+
+
+def test_what_runs_is_published_again_after_a_flush(sampan: Command) -> None:
+    """Somebody flushes nft: the next container that starts puts the others' ports right, too."""
+    sampan("run", "-d", "--name", "web", "-p", "127.0.0.1::5000", "busybox", "sh", "-c", SERVER, check=True)
+    ports = _found(sampan, "web")["Ports"]["5000/tcp"]
+    assert isinstance(ports, list)
+    port = int(ports[0]["HostPort"])
+    assert _fetch("127.0.0.1", port) == "hello\n"
+    (made,) = json.loads(sampan("network", "inspect", "bridge", check=True).stdout)
+    interface = made["Options"]["com.docker.network.bridge.name"]
+    firewall.remove(ipam.Network("bridge", interface, "10.0.0.0", 16))
+    with pytest.raises(OSError, match=r"timed out|reset"):
+        _ask_once("127.0.0.1", port)
+    sampan("run", "--rm", "busybox", "true", check=True)
+    assert _fetch("127.0.0.1", port) == "hello\n"
+    sampan("rm", "-f", "web", check=True)
+
+
+def _ask_once(host: str, port: int) -> None:
+    with socket.create_connection((host, port), timeout=1) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        connection.recv(1)

@@ -68,7 +68,7 @@ def ensure(network: "Network") -> bool:
             batch = nft.Batch()
             found = nft.table_comment(socket, table_of(network.interface))
             if found != _comment(network):
-                _make(socket, batch, network, is_there=found is not None)
+                _make(socket, batch, network, found)
             _pass_others(socket, batch, network.interface)
             if batch.is_empty or _commit(batch, socket, generation):
                 return found is None
@@ -219,12 +219,15 @@ def _key(port: "PortMapping") -> tuple[str, bytes]:
     return (_PUBLISHED, key) if port.host_ip == ANY else (_PUBLISHED_AT, pack(port.host_ip) + key)
 
 
-def _make(socket: netlink.Socket, batch: nft.Batch, network: "Network", *, is_there: bool) -> None:
-    """Plan the table with all its chains and rules; one that is there is replaced and its elements are kept."""
+def _make(socket: netlink.Socket, batch: nft.Batch, network: "Network", found: str | None) -> None:
+    """Plan the table with all its chains and rules; one that is there, with the comment `found`, is replaced.
+
+    Its elements are kept where only the edition is another: a store that was deleted publishes nothing any more.
+    """
     table = table_of(network.interface)
     kept = []
-    if is_there:
-        maps = (_PUBLISHED, _PUBLISHED_AT)
+    if found is not None:
+        maps = (_PUBLISHED, _PUBLISHED_AT) if found.endswith(_comment(network).removeprefix(_EDITION)) else ()
         kept = [(name, key, data) for name in maps for key, data in nft.elements(socket, table, name)]
         batch.delete_table(table)
     batch.table(table, _comment(network))
