@@ -28,7 +28,7 @@ def up(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     _refuse_contradictions(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
     work = Work(parsed, settings, printer, project)
-    services = work.chosen(with_dependencies=not parsed.is_set("no-deps"))
+    services = work.chosen(parsed.arguments, with_dependencies=not parsed.is_set("no-deps"))
     is_detached = parsed.is_set("detach") or parsed.is_set("wait") or parsed.is_set("no-start")
     source = parsed.text("exit-code-from")
     if source and source not in project.services:
@@ -48,7 +48,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Make what `up` would make, and start nothing."""
     project = selection.load(parsed, settings, printer, parsed.arguments)
     work = Work(parsed, settings, printer, project, is_started=False)
-    services = work.chosen(with_dependencies=True)
+    services = work.chosen(parsed.arguments, with_dependencies=True)
     work.converge(services, work.images(services))
     return 0
 
@@ -378,7 +378,8 @@ COMMANDS = (
         ),
         later="ignore-buildable include-deps policy",
     ),
-    Command("compose pause", _SERVICES, "Not there yet", execute=not_there),
-    Command("compose unpause", _SERVICES, "Not there yet", execute=not_there),
-    Command("compose watch", _SERVICES, "Not there yet", execute=not_there),
+    *(
+        Command(f"compose {word}", "[OPTIONS] [ARG...]", "Not there yet", execute=not_there, interspersed=False)
+        for word in ("attach", "cp", "events", "pause", "push", "stats", "top", "unpause", "watch")
+    ),
 )
