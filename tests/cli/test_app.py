@@ -65,7 +65,7 @@ def test_what_is_asked_for_goes_to_stdout(sampan: Command, line: str, status: in
         ("run -p x:y img", 125, ("error: `-p, --publish` cannot be `x:y`",)),
         ("run --name -x- img", 125, ("error: `--name` cannot be `-x-`",)),
         ("run -v a:b:c:d img", 125, ("error: `-v, --volume` cannot be `a:b:c:d`",)),
-        ("run --restart always img", 125, ("error: `--restart always` is not there yet",)),
+        ("run --restart never img", 125, ("error: `--restart` cannot be `never`", "on-failure")),
         ("run --pids-limit many img", 125, ("error: `--pids-limit` cannot be `many`",)),
         ("ps --filter colour=red", 1, ("error: unknown filter: `colour=red`", "hint: filters: ancestor")),
         ("ps --filter status=happy", 1, ("error: `happy` is not a state",)),

@@ -90,7 +90,6 @@ def test_volumes_binds_and_tmpfs_are_mounts() -> None:
     ("line", "kind"),
     [
         ("--cpus 1 --cpu-quota 5 img", InvalidArgument),
-        ("--restart always img", Unsupported),
         ("--pull always img", Unsupported),
         ("--log-driver syslog img", Unsupported),
         ("--security-opt label=x img", Unsupported),

@@ -101,8 +101,8 @@ def test_a_renewal_carries_what_the_end_needs_and_no_more(environment: dict[str,
         import sampan.engine.watch, sampan.engine.takedown, sampan.network.bridge, sampan.network.firewall
         import sampan.runtime.cgroup_v1, sampan.runtime.cgroup_v2, sampan.kernel.memory
         from sampan.engine import renewal
-        import sampan.network.dns
-        listed = {*renewal.MODULES, *renewal.RESOLVER}
+        import sampan.network.dns, sampan.engine.health, sampan.engine.probe
+        listed = {*renewal.MODULES, *renewal.RESOLVER, *renewal.PROBE}
         print(sorted(listed ^ {name for name in sys.modules if name.startswith("sampan")}))
     """
     assert _python(environment, program).stdout == "[]\n"
@@ -164,6 +164,39 @@ def test_a_renewed_monitor_needs_no_package(environment: dict[str, str], store: 
     program = "from sampan.engine import inspection; print(len(inspection.summaries(settings, all=True)))"
     assert _python(environment, program).stdout == "0\n"
     assert store.leftovers() == []
+
+
+def test_a_restart_needs_no_package(environment: dict[str, str], sampan: Command, store: Store, place: str) -> None:
+    """With the package gone a monitor starts its container again: all that takes is in its memory."""
+    import shutil
+
+    shutil.copytree(f"{SOURCE}/sampan", f"{place}/copy/sampan", ignore=shutil.ignore_patterns("__pycache__"))
+    sampan("network", "create", "front", check=True)
+    program = """
+        from sampan.engine.run_options import HealthCheck, RestartPolicy
+        options = RunOptions(
+            "busybox", command=("sleep", "1000"), name="box", networks=(NetworkRequest("front"),),
+            restart=RestartPolicy("always"), health=HealthCheck(("CMD", "true"), interval_ns=10**8),
+        )
+        with container.run(settings, options) as one:
+            print(one.container.id)
+    """
+    argv = [sys.executable, "-I", "-S", "-c", PREAMBLE.replace(SOURCE, f"{place}/copy") + textwrap.dedent(program)]
+    id = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    time.sleep(1.5)
+    shutil.rmtree(f"{place}/copy")
+    for count in (1, 2):
+        os.kill(int(str(store.state(id)["pid"])), 9)
+        deadline = time.monotonic() + 10
+        while (store.state(id)["restarts"], store.state(id)["status"]) != (count, "running"):
+            assert time.monotonic() < deadline, store.state(id)["error"]
+            time.sleep(0.02)
+    deadline = time.monotonic() + 10
+    while "(healthy)" not in sampan("ps", check=True).stdout:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
 
 
 def _command_line(pid: int) -> bytes:

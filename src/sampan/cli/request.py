@@ -5,7 +5,7 @@ from sampan.engine import run_options
 from sampan.engine.run_options import RunOptions
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network import ports
-from sampan.units import parse_cpus, parse_size
+from sampan.units import parse_cpus, parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,12 @@ CREATE_FLAGS = (
     Flag("env", "list", "set an environment variable; a bare name takes the caller's value", short="e"),
     Flag("env-file", "list", "read environment variables from a file"),
     Flag("group-add", "list", "add a supplementary group"),
+    Flag("health-cmd", "string", "command whose status says whether the container is healthy"),
+    Flag("health-interval", "duration", "time between two checks (30s)"),
+    Flag("health-retries", "int", "failures in a row that make it unhealthy (3)"),
+    Flag("health-start-interval", "duration", "time between two checks while it starts (5s)"),
+    Flag("health-start-period", "duration", "time to start in, in which failures do not count (0s)"),
+    Flag("health-timeout", "duration", "time after which a check is killed (30s)"),
     Flag("hostname", "string", "name of the host inside", short="h"),
     Flag("ip", "string", "its address on the (first) network"),
     Flag("init", "bool", "run an init that reaps children and passes signals on"),
@@ -52,7 +58,7 @@ CREATE_FLAGS = (
     Flag("pull", "string", "`missing` or `never`; there are no registries yet"),
     Flag("quiet", "bool", "print no progress", short="q"),
     Flag("read-only", "bool", "make the root file system read-only"),
-    Flag("restart", "string", "restart policy; there is `no`"),
+    Flag("restart", "string", "what follows its end: `no`, `on-failure[:N]`, `always`, `unless-stopped`"),
     Flag("rm", "bool", "remove the container when it ends"),
     Flag("runtime", "string", "`sampan`, `runc` or the path of an OCI runtime"),
     Flag("security-opt", "list", "`seccomp=FILE`, `seccomp=unconfined`, `no-new-privileges`"),
@@ -79,8 +85,7 @@ RUN_FLAGS = (
 LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
-    "disable-content-trust dns-option domainname expose gpus health-cmd health-interval health-retries "
-    "health-start-interval health-start-period health-timeout ip6 ipc isolation kernel-memory label-file link "
+    "disable-content-trust dns-option domainname expose gpus ip6 ipc isolation kernel-memory label-file link "
     "link-local-ip log-opt mac-address memory-reservation memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
@@ -119,6 +124,8 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         read_only=parsed.is_set("read-only"),
         userns=parsed.text("userns"),
         networks=_networks(parsed),
+        health=_health(parsed),
+        restart=parsed.convert("restart", run_options.parse_restart),
         add_host=tuple(parsed.words("add-host")),
         dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
@@ -138,7 +145,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
 
 def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far."""
-    for name, known in (("pull", ("missing", "never")), ("restart", ("no",)), ("log-driver", ("json-file",))):
+    for name, known in (("pull", ("missing", "never")), ("log-driver", ("json-file",))):
         word = parsed.text(name)
         if word and word not in known:
             raise Unsupported(f"`--{name} {word}` is not there yet", hints=(f"there is: {', '.join(known)}",))
@@ -176,6 +183,37 @@ def _networks(parsed: Parsed) -> tuple[run_options.NetworkRequest, ...]:
     first = asked[0] if asked else run_options.NetworkRequest("bridge")
     first = run_options.NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
     return (first, *asked[1:])
+
+
+def _health(parsed: Parsed) -> run_options.HealthCheck:
+    command = parsed.text("health-cmd")
+    asked = run_options.HealthCheck(
+        ("CMD-SHELL", command) if command else (),
+        interval_ns=parsed.convert("health-interval", _nanoseconds) or 0,
+        timeout_ns=parsed.convert("health-timeout", _nanoseconds) or 0,
+        start_period_ns=parsed.convert("health-start-period", _nanoseconds) or 0,
+        start_interval_ns=parsed.convert("health-start-interval", _nanoseconds) or 0,
+        retries=parsed.convert("health-retries", _at_least_0) or 0,
+    )
+    if not parsed.is_set("no-healthcheck"):
+        return asked
+    if asked.document():
+        raise InvalidArgument("`--no-healthcheck` excludes the `--health-…` flags")
+    return run_options.HealthCheck(("NONE",))
+
+
+def _nanoseconds(text: str) -> int:
+    """Read a duration; docker takes none below a millisecond but 0, which is not said."""
+    seconds = parse_duration(text)
+    if 0 < seconds < 0.001:
+        raise InvalidArgument(f"`{text}` is shorter than a millisecond")
+    return round(seconds * 1_000_000_000)
+
+
+def _at_least_0(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise InvalidArgument(f"`{text}` is no number of times")
+    return int(text)
 
 
 def _size_or_unlimited(text: str) -> int:

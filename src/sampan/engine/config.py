@@ -50,7 +50,18 @@ def merged(options: "RunOptions", image: "Document") -> "Document":
         "ExposedPorts": exposed,
         "StopSignal": options.stop_signal or image.get("StopSignal") or "SIGTERM",
         "StopTimeout": options.stop_timeout_seconds,
+        "Healthcheck": _health_check(options, image.get("Healthcheck")),
+        "Shell": image.get("Shell") or None,
     }
+
+
+def _health_check(options: "RunOptions", image: "Document | None") -> "Document | None":
+    """Return docker's Healthcheck: the person's words over the image's, key by key (moby's runconfig merge)."""
+    asked = options.health.document()
+    if asked.get("Test", [""])[0] == "NONE":
+        return asked
+    merged = {key: value for key, value in (image or {}).items() if value} | asked
+    return merged if merged.get("Test") else None
 
 
 def stop_signal(config: "Document") -> int:
@@ -96,6 +107,8 @@ def _check_limits(options: "RunOptions", processors: int) -> None:
 
 
 def _check_kinds(options: "RunOptions", machine: str) -> None:
+    if options.restart.name != "no" and options.auto_remove:
+        raise InvalidArgument("`--restart` and `--rm` exclude each other", hints=("leave one of both out",))
     if options.init:
         raise Unsupported(
             "`--init` is not there yet",

@@ -159,24 +159,32 @@ class Connector:
         "_endpoints",
         "_forwarder",
         "_held",
+        "_is_again",
         "_is_connected",
         "_is_rootless",
+        "_kept",
         "_kind",
         "_networks",
         "_run",
         "_sockets",
     )
 
-    def __init__(self, leased: "Document", *, run: str, is_rootless: bool) -> None:
-        """Take what `lease` returned; a normal user's bridges are in the holder's network, and ports are forwarded."""
+    def __init__(self, leased: "Document", *, run: str, is_rootless: bool, told: "Document | None" = None) -> None:
+        """Take what `lease` returned; a normal user's bridges are in the holder's network, and ports are forwarded.
+
+        For a container that is started again by its own monitor `told` is what `document` returned the last time: its
+        published ports were never let go.
+        """
         self._is_rootless = is_rootless
+        self._is_again = told is not None
         self._run = run
-        self._dns = leased["dns"]
+        self._dns = leased["dns"] if told is None else told["dns"]
         # Where the container's queries for names come; see `redirect`.
         self._sockets: tuple[_socket.socket, ...] = ()
-        self._forwarder = 0
+        self._forwarder = 0 if told is None else told["forwarder"]
+        self._kept: list[int] = [] if told is None else told["held"]
         self._kind = leased["kind"]
-        self._endpoints = [Endpoint.parse(endpoint) for endpoint in leased["endpoints"]]
+        self._endpoints = [Endpoint.parse(endpoint) for endpoint in (told or leased)["endpoints"]]
         self._networks = [ipam.Network.parse(network) for network in leased["networks"]]
         self._held: Held | None = None
         self._is_connected = False
@@ -187,10 +195,11 @@ class Connector:
         The ports have the numbers that they really got; `held` are the descriptors of their sockets.
         """
         is_ours = self._held is not None and not self._forwarder
+        held = [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else self._kept
         return {
             "kind": self._kind,
             "endpoints": [endpoint.document() | {"mac": endpoint.mac} for endpoint in self._endpoints],
-            "held": [socket.fileno() for socket in self._held.sockets] if self._held is not None and is_ours else [],
+            "held": held,
             "forwarder": self._forwarder,
             "is_connected": self._is_connected,
             "run": self._run,
@@ -200,7 +209,7 @@ class Connector:
     def prepare(self) -> None:
         """Have the networks stand, and take the published ports; raises AlreadyExists for one that is in use."""
         for number, endpoint in enumerate(self._endpoints):
-            if endpoint.ports:
+            if endpoint.ports and not self._is_again:
                 from sampan.network import ports
 
                 # In the machine's network: after this a normal user's monitor leaves it.
@@ -212,7 +221,7 @@ class Connector:
             # Who is in the machine's own network may ask a name server on its loopback.
             servers = resolver.name_servers() if self._is_rootless else resolver.own_servers()
             self._dns = self._dns | {"servers": list(servers)}
-        if self._is_rootless and self._kind != HOST:
+        if self._is_rootless and self._kind != HOST and not self._is_again:
             from sampan.engine import rootless
 
             rootless.enter_network()
@@ -239,6 +248,11 @@ class Connector:
             bridge.attach(netns_fd, endpoint)
         if self._held is not None:
             self._publish(self._held)
+        elif self._kept:
+            from sampan.network import firewall
+
+            # Somebody may have flushed the tables meanwhile.
+            firewall.publish(next(endpoint for endpoint in self._endpoints if endpoint.ports))
         if self._dns:
             from sampan.network import record, redirect
 

@@ -26,6 +26,8 @@ STOP_TIMEOUT_SECONDS = 10  # docker's
 _TAKE_DOWN_SECONDS = 10.0
 _POLL_SECONDS = 0.002
 _SIGKILL = 9
+# A monitor listens: the container runs, or will in a moment.
+_LIVELY = (state.RUNNING, state.RESTARTING)
 
 
 def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
@@ -131,13 +133,13 @@ def _control(settings: "Settings", container: Container) -> Client | None:
 def _connect(settings: "Settings", container: Container, mode: bytes) -> Client | None:
     """Open a channel to the container's monitor; None where it does not run."""
     directory = state.directory(settings, container.id)
-    if not state.alive(directory) or state.read(directory).status != state.RUNNING:
+    if not state.alive(directory) or state.read(directory).status not in _LIVELY:
         return None
     try:
         return channels.connect(state.socket_path(settings, container.id), mode)
     except OSError as error:
         # Between our look and our call it ended: then there is nothing to say to it.
-        if not state.alive(directory) or state.read(directory).status != state.RUNNING:
+        if not state.alive(directory) or state.read(directory).status not in _LIVELY:
             return None
         raise Conflict(
             f"the monitor of `{container.name}` cannot be reached",

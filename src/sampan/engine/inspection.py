@@ -55,7 +55,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "HostsPath": f"{directory}/hosts",
         "LogPath": f"{directory}/logs/json.log",
         "Name": f"/{container.name}",
-        "RestartCount": 0,
+        "RestartCount": told.restarts,
         "Driver": "overlay",
         "Platform": "linux",
         "ExecIDs": _execs(directory),
@@ -73,7 +73,7 @@ def _state(settings: "Settings", container: "Container") -> state.State:
 
 
 def _is_running(told: state.State) -> bool:
-    return told.status == state.RUNNING
+    return told.status in (state.RUNNING, state.RESTARTING)
 
 
 def _is_going(container: "Container", told: state.State) -> bool:
@@ -101,10 +101,12 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
 def _status(told: state.State) -> str:
     now = time.time_ns()
     if told.status == state.RUNNING:
-        return f"Up {units.human_duration((now - _nanoseconds(told.started_at)) / _BILLION)}"
-    if told.status == state.EXITED:
+        up = f"Up {units.human_duration((now - _nanoseconds(told.started_at)) / _BILLION)}"
+        health = "" if told.health is None else told.health["Status"]
+        return f"{up} ({'health: ' if health == 'starting' else ''}{health})" if health else up
+    if told.status in (state.EXITED, state.RESTARTING):
         age = units.human_duration((now - _nanoseconds(told.finished_at)) / _BILLION)
-        return f"Exited ({told.exit_code}) {age} ago"
+        return f"{told.status.capitalize()} ({told.exit_code}) {age} ago"
     return "Created"
 
 
@@ -122,11 +124,12 @@ def _nanoseconds(stamp: str) -> int:
 
 
 def _state_document(told: state.State) -> "Document":
-    return {
+    health = {} if told.health is None else {"Health": told.health}
+    return health | {
         "Status": told.status,
-        "Running": told.status == state.RUNNING,
+        "Running": _is_running(told),
         "Paused": False,
-        "Restarting": False,
+        "Restarting": told.status == state.RESTARTING,
         "OOMKilled": told.oom_killed,
         "Dead": False,
         "Pid": told.pid if told.status == state.RUNNING else 0,
@@ -143,7 +146,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs"] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
         "CapAdd": list(options.cap_add) or None,
         "CapDrop": list(options.cap_drop) or None,

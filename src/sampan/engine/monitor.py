@@ -40,6 +40,7 @@ from sampan.identity import stat_of
 from sampan.kernel import seccomp
 from sampan.oci.runtime import Process, Spec
 from sampan.runtime import cgroup, process
+from sampan.settings import configuration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,10 +74,23 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
         watch.begin(channel)
 
 
+def again(document: "Document") -> None:
+    """Start a container once more that has ended, as its restart policy wants; `document` is what `watch` left."""
+    request, fds = document["request"], document["fds"]
+    settings = configuration.Settings(document["environment"], document["uid"])
+    parent = cgroup.open_parent(settings)
+    parent.enter_monitor()
+    start = _Start(request, settings, fds["lock"], parent, request["oom_score_adj"], before=document)
+    watch = start.run(None)
+    if watch is not None:
+        watch.begin(None)
+
+
 class _Start:
     """One start; see the module for its states."""
 
     __slots__ = (
+        "_before",
         "_cgroup",
         "_connector",
         "_created",
@@ -92,8 +106,17 @@ class _Start:
     )
 
     def __init__(
-        self, request: "Document", settings: "Settings", lock_fd: int, parent: "cgroup.Parent", own_score: int | None
+        self,
+        request: "Document",
+        settings: "Settings",
+        lock_fd: int,
+        parent: "cgroup.Parent",
+        own_score: int | None,
+        *,
+        before: "Document | None" = None,
     ) -> None:
+        # What the run before left, where a restart policy starts it again.
+        self._before = before
         self._request = request
         self._settings = settings
         self._lock_fd = lock_fd
@@ -102,14 +125,21 @@ class _Start:
         # Replaced by the first step; a failure before it needs none.
         self._spec = Spec(Process(()))
         self._state = state.State(clean=False, monitor_pid=os.getpid(), boot_id=request["boot_id"])
-        self._connector = links.Connector(request["network"], run=settings.run, is_rootless=settings.uid != 0)
+        if before is not None:
+            self._state.status = state.RESTARTING
+            for name in ("restarts", "exit_code", "finished_at"):
+                setattr(self._state, name, before[name])
+        told = None if before is None else before["network"]
+        self._connector = links.Connector(
+            request["network"], run=settings.run, is_rootless=settings.uid != 0, told=told
+        )
         self._cgroup: cgroup.Cgroup | None = None
         self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None
         self._pipes: Pipes | None = None
 
-    def run(self, channel: _socket.socket) -> Watch | None:
-        """Start the container; None where that failed, all is undone and the command has been told."""
+    def run(self, channel: _socket.socket | None) -> Watch | None:
+        """Start the container; None where that failed, all is undone and the command, if any, has been told."""
         try:
             self._prepare()
             self._create()
@@ -135,7 +165,7 @@ class _Start:
             # The container keeps what it would have had.
             self._spec.process.oom_score_adj = self._own_score
         etc.write(directory, **assembly.etc(request))
-        self._listener = _listen(request["run_directory"])
+        self._listener = self._heard_before() or _listen(request["run_directory"])
         if request["runtime"]:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
         else:
@@ -144,6 +174,10 @@ class _Start:
             self._state.cgroup = self._cgroup.document()
         state.write(directory, self._state, durable=False)
         self._connector.prepare()
+
+    def _heard_before(self) -> _socket.socket | None:
+        """Return the socket at which commands wait already, where it is a restart."""
+        return None if self._before is None else _socket.socket(fileno=self._before["fds"]["listener"])
 
     def _create(self) -> None:
         """Make the container, connect its network, and let it go."""
@@ -216,6 +250,7 @@ class _Start:
         self._state.gid_mappings = [mapping.document() for mapping in self._spec.gid_mappings]
         self._state.seccomp = self._request["seccomp"]
         self._state.network = network
+        plan = self._health_plan()
         self._state.execution = _execution(self._request)
         self._connector.detach()
         stdin, stdout, stderr = pipes.ours()
@@ -230,6 +265,14 @@ class _Start:
             "id": request["id"],
             "name": request["name"],
             "run": self._settings.run,
+            "health": plan,
+            "began": time.monotonic(),
+            "restart": self._restart(),
+            "again": self._again(),
+            "program": [] if self._before is None else self._before["program"],
+            "followers": [] if self._before is None else self._before["followers"],
+            "delay": 0.0 if self._before is None else self._before["delay"],
+            "seccomp_program": self._probe_filter() if plan else None,
             "oom_file": _oom_file(self._state.cgroup, self._spec.cgroups_path),
             "fds": {
                 "pidfd": created.pidfd,
@@ -239,17 +282,47 @@ class _Start:
                 "stdin": stdin,
                 "stdout": stdout,
                 "stderr": stderr,
-                "holder": rootless.descriptors(),
+                "holder": rootless.descriptors() if self._before is None else self._before["fds"]["holder"],
             },
         }
 
-    def _fail(self, channel: _socket.socket, error: Exception) -> None:
+    def _restart(self) -> "Document | None":
+        """Return the restart policy, None for `no`."""
+        name, maximum = self._request["options"]["restart"]
+        return None if name == "no" else {"name": name, "maximum": maximum}
+
+    def _again(self) -> "Document | None":
+        """Return what `again` needs of what is known here; None where that will not be."""
+        if self._restart() is None:
+            return None
+        request = self._request | {"oom_score_adj": self._own_score}
+        return {"request": request, "environment": sealing.environment(self._settings), "uid": self._settings.uid}
+
+    def _health_plan(self) -> "Document | None":
+        """Return what the container's probes are; nothing is imported where there are none."""
+        if not self._request["config"].get("Healthcheck"):
+            return None
+        from sampan.engine import health
+
+        plan = health.plan(self._request["config"])
+        if plan is not None:
+            self._state.health = {"Status": health.STARTING, "FailingStreak": 0, "Log": []}
+        return plan
+
+    def _probe_filter(self) -> str | None:
+        """Return the seccomp filter of the probes, which is the container's, as hexadecimal digits."""
+        program = self._seccomp_program()
+        return None if program is None else program.hex()
+
+    def _fail(self, channel: _socket.socket | None, error: Exception) -> None:
         """Undo a start that failed, record why, and tell the command."""
         if self._created is not None:
             self._created.abort()
         status = error.exit_status if isinstance(error, SampanError) else 125
         self._state.exit_code = max(status, 125)
         self._state.error = error.what if isinstance(error, SampanError) else str(error)
+        if self._before is not None:
+            self._state.status = state.EXITED
         document = self._request | {
             "root": self._settings.root,
             "run": self._settings.run,
@@ -262,7 +335,8 @@ class _Start:
             state.write(self._request["directory"], self._state, durable=False)
         finally:
             os.close(self._lock_fd)
-            channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
+            if channel is not None:
+                channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._request["fault"])

@@ -58,61 +58,153 @@ MODULES = (
 )
 # With a resolver.
 RESOLVER = ("sampan.network.dns", "sampan.network.record")
+# With a health check: what a probe's runner imports, each time it is forked.
+PROBE = (
+    "sampan.engine.health",
+    "sampan.engine.probe",
+    "sampan.kernel.capability",
+    "sampan.kernel.mount",
+    "sampan.oci",
+    "sampan.oci.runtime",
+    "sampan.runtime.channel",
+    "sampan.runtime.device",
+    "sampan.runtime.filesystem",
+    "sampan.runtime.idmap",
+    "sampan.runtime.init",
+    "sampan.runtime.namespaces",
+    "sampan.runtime.process",
+    "sampan.runtime.recipe",
+    "sampan.runtime.rootfs",
+    "sampan.runtime.target",
+)
+# With a restart policy: all that starts a container once more.
+START = (
+    "sampan.engine.assembly",
+    "sampan.engine.config",
+    "sampan.engine.etc",
+    "sampan.engine.monitor",
+    "sampan.engine.privilege",
+    "sampan.engine.rootless",
+    "sampan.engine.run_options",
+    "sampan.engine.sealing",
+    "sampan.engine.specification",
+    "sampan.engine.stdio",
+    "sampan.engine.user",
+    "sampan.events",
+    "sampan.identity",
+    "sampan.kernel.bpf",
+    "sampan.kernel.capability",
+    "sampan.kernel.conntrack",
+    "sampan.kernel.dbus",
+    "sampan.kernel.mount",
+    "sampan.kernel.program",
+    "sampan.kernel.seccomp",
+    "sampan.kernel.seccomp_default",
+    "sampan.kernel.syscall_table",
+    "sampan.network.redirect",
+    "sampan.oci",
+    "sampan.oci.runtime",
+    "sampan.runtime.bundle",
+    "sampan.runtime.channel",
+    "sampan.runtime.delegation",
+    "sampan.runtime.device",
+    "sampan.runtime.filesystem",
+    "sampan.runtime.foreign",
+    "sampan.runtime.idmap",
+    "sampan.runtime.init",
+    "sampan.runtime.interpreter",
+    "sampan.runtime.namespaces",
+    "sampan.runtime.process",
+    "sampan.runtime.recipe",
+    "sampan.runtime.rootfs",
+    "sampan.runtime.target",
+    "sampan.settings.resolver",
+    "sampan.network.record",
+)
+# Where a fresh interpreter goes on.
+WATCH, START_AGAIN = 0, 1
 # All that stands on the fresh interpreter's command line; the words after it tell people whose monitor it is.
 _BOOTSTRAP = "import os,sys;exec(os.pread(int(sys.argv[1]),int(sys.argv[2]),0))"
-# What the memfd begins with: a finder of the modules in it, then `go_on`.
+# What the memfd begins with: a finder of the modules in it, then the way on.
 _PROGRAM = """
 import marshal, os, sys
-fd = int(sys.argv[1])
-table = marshal.loads(os.pread(fd, int(sys.argv[4]), int(sys.argv[3])))
+fd, _, at, length, document, entry = map(int, sys.argv[1:7])
+table = marshal.loads(os.pread(fd, length, at))
 from _frozen_importlib import ModuleSpec
 class Memory:
     @staticmethod
     def find_spec(name, path=None, target=None):
-        if name in table["modules"]:
-            return ModuleSpec(name, Memory, is_package=table["modules"][name][2])
+        if name in table:
+            return ModuleSpec(name, Memory, is_package=table[name][2])
     @staticmethod
     def create_module(spec):
         return None
     @staticmethod
     def exec_module(module):
-        at, length, is_package = table["modules"][module.__name__]
+        at, length, is_package = table[module.__name__]
         exec(marshal.loads(os.pread(fd, length, at)), vars(module))
 sys.meta_path.insert(0, Memory)
-from sampan.engine.watch import Watch
-Watch(table["document"]).go_on()
+with open(document, "rb") as file:
+    document = marshal.load(file)
+if entry:
+    from sampan.engine import monitor
+    monitor.again(document)
+else:
+    from sampan.engine.watch import Watch
+    Watch(document).go_on()
 os._exit(0)
 """
 
 
-def renew(document: "Document", descriptors: list[int], extra: tuple[str, ...]) -> None:
-    """Go on with `document` and the descriptors in a fresh interpreter; return where that cannot be.
+def pack(extra: tuple[str, ...]) -> list[int]:
+    """Return a program in memory, MODULES and the `extra` ones: the memfd, and where in it is what.
 
-    It has MODULES and the `extra` ones.
+    Raises OSError, ImportError where the package has gone.
     """
-    try:
-        memfd = os.memfd_create("sampan-monitor", os.MFD_CLOEXEC)
-        numbers = [memfd, *_pack(memfd, document, (*MODULES, *extra))]
-        for fd in (*descriptors, memfd):
-            os.set_inheritable(fd, True)
-        _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
-        words = [str(number) for number in numbers]
-        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, "sampan-monitor", document["directory"]]
-        os.execve(sys.executable, argv, {})  # noqa: S606 - that is what this is for
-    except (OSError, ImportError, ValueError, AttributeError):
-        return  # as it was: larger, and no worse
-
-
-def _pack(memfd: int, document: "Document", modules: tuple[str, ...]) -> tuple[int, int, int]:
-    """Write program, code and table to the memfd; return the program's length, the table's place and its length."""
-    at = _write(memfd, _PROGRAM.encode())
-    size = at
+    memfd = os.memfd_create("sampan-monitor", os.MFD_CLOEXEC)
+    at = size = _write(memfd, _PROGRAM.encode())
     places: dict[str, tuple[int, int, bool]] = {}
-    for name in modules:
+    for name in dict.fromkeys((*MODULES, *extra)):
         code, is_package = _code(name)
         places[name] = (at, len(code), is_package)
         at += _write(memfd, code)
-    return size, at, _write(memfd, marshal.dumps({"modules": places, "document": document}))
+    return [memfd, size, at, _write(memfd, marshal.dumps(places))]
+
+
+def go_on(
+    program: list[int],
+    entry: int,
+    document: "Document",
+    descriptors: list[int],
+    *,
+    environment: "dict[str, str] | None" = None,
+    is_sealed: bool = False,
+) -> None:
+    """Go on with `document` and the descriptors, and no others, in a fresh interpreter; return where that cannot be.
+
+    `entry` is WATCH or START_AGAIN. `is_sealed`: no container that this process enters may write to its program
+    (`interpreter`).
+    """
+    try:
+        memfd = os.memfd_create("sampan-document", os.MFD_CLOEXEC)
+        _write(memfd, marshal.dumps(document))
+        os.lseek(memfd, 0, os.SEEK_SET)
+        kept = {*descriptors, program[0], memfd, 0, 1, 2}
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            try:
+                os.set_inheritable(fd, fd in kept)
+            except OSError:
+                continue  # the one that listed the directory
+        _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+        words = [str(number) for number in (*program, memfd, entry)]
+        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, "sampan-monitor", document["directory"]]
+        if is_sealed:
+            from sampan.runtime import interpreter
+
+            interpreter.execute_sealed(sys.executable, tuple(argv), environment or {})
+        os.execve(sys.executable, argv, environment or {})  # noqa: S606 - that is what this is for
+    except (OSError, ImportError, ValueError):
+        return
 
 
 def _write(fd: int, data: bytes) -> int:

@@ -23,6 +23,7 @@ ENVIRONMENT_FILE_BYTES = 1 << 20
 ULIMITS = (
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 ).split()  # fmt: skip
+RESTARTS = ("no", "on-failure", "always", "unless-stopped")
 _NAME_FIRST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _NAME_REST = _NAME_FIRST + "_.-"
 _VOLUME_OPTIONS = ("ro", "rw", "z", "Z", "rprivate", "private", "rslave", "slave", "rshared", "shared", "nocopy")
@@ -394,6 +395,15 @@ def parse_network(text: str) -> NetworkRequest:
         else:
             raise InvalidArgument(f"`{key}` in the network `{text}` is unknown", hints=("known: name, alias, ip",))
     return NetworkRequest(name, aliases=tuple(aliases), ip=ip)
+
+
+def parse_restart(text: str) -> RestartPolicy:
+    """Parse a `--restart` word: `no`, `on-failure`, `on-failure:3`, `always`, `unless-stopped`."""
+    name, colon, count = text.partition(":")
+    is_count = count.isascii() and count.isdigit() and len(count) < 10
+    if name not in RESTARTS or (colon and not (name == "on-failure" and is_count)):
+        raise InvalidArgument(f"`{text}` is no restart policy", hints=(f"there are {', '.join(RESTARTS)}",))
+    return RestartPolicy(name, int(count) if colon else 0)
 
 
 def parse_volume(text: str) -> VolumeMount:

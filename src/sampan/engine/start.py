@@ -149,7 +149,7 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
             lock_fd = state.take_lock(directory)
         if lock_fd is not None:
             return lock_fd
-        if state.read(directory).status == state.RUNNING:
+        if state.read(directory).status in (state.RUNNING, state.RESTARTING):
             return None
         if time.monotonic() > deadline:
             raise Conflict(f"the container `{container.name}` is being started or taken down by another process")
@@ -167,6 +167,9 @@ def _launch(
         database.close()
         trash.empty(settings.root)
         answer = client.receive()
+        while answer is not None and answer[0] == frame.READY:
+            # One that had to execute itself anew (`sealing`) has said so twice.
+            answer = client.receive()
         if answer is None:
             raise Internal("the container's monitor ended before the container was started")
         if answer[0] == frame.ERROR:

@@ -4,8 +4,9 @@
     containers/ID/state.json   written by the monitor alone; read by every command
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
-States: `created` (no file, or a start that failed), `running`, `exited`. A file that says `running` is believed only
-while the lock is held: `alive` decides, never the file (`sweep` mends it).
+States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
+`exited`. A file that says `running` or `restarting` is believed only while the lock is held: `alive` decides, never the
+file (`sweep` mends it).
 
 The lock is an open file description's (F_OFD_SETLK of fcntl(2)): it goes with the descriptor through fork and
 SCM_RIGHTS as flock's does, but whether it is held can be asked without taking it, so asking never disturbs a starter.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 VERSION = 2
-CREATED, RUNNING, EXITED = "created", "running", "exited"
+CREATED, RUNNING, RESTARTING, EXITED = "created", "running", "restarting", "exited"
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
 _ID_LENGTH = 64
@@ -52,11 +53,13 @@ class State:
         "exit_code",
         "finished_at",
         "gid_mappings",
+        "health",
         "monitor_pid",
         "network",
         "oom_killed",
         "pid",
         "process",
+        "restarts",
         "runtime",
         "seccomp",
         "start_time",
@@ -87,6 +90,8 @@ class State:
         seccomp: str = "",
         execution: "Document | None" = None,
         runtime: "Document | None" = None,
+        health: "Document | None" = None,
+        restarts: int = 0,
     ) -> None:
         self.status = status
         self.pid = pid
@@ -112,6 +117,10 @@ class State:
         self.execution = execution or {}
         # The foreign runtime that has it, which must be told of its end; None for our own.
         self.runtime = runtime
+        # docker's Health document; None without a health check.
+        self.health = health
+        # How often the restart policy has started it again since somebody did.
+        self.restarts = restarts
 
     def document(self) -> "Document":
         """Return what `read` reads."""

@@ -5,11 +5,12 @@ command has recorded its end. For each active one the lock decides:
 
     lock  state file          meaning                               what is done, in one write transaction
     ----  ------------------  ------------------------------------  -----------------------------------------------
-    held  created, running    it is being started, or runs          nothing
+    held  created, running,   it is being started, or runs          nothing
+          restarting
     held  exited, --rm        its monitor is taking it down         the name is given up; the rest comes later
     free  exited, clean       it ended, all is taken down           address and range are freed; --rm: it is removed
     free  exited, not clean   its monitor was killed in teardown    the kernel's objects are removed first
-    free  running             its monitor was killed, and it died   the same; exited, 137, "its monitor died"
+    free  running, restarting its monitor was killed, and it died   the same; exited, 137, "its monitor died"
     free  created or none     killed before it was executed         the same; stays created; --rm: it is removed
 
 Directories without a row belong to commands that were killed before their commit. INVARIANT: directories are made,
@@ -139,9 +140,10 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
 
 def _mend(directory: str, told: state.State) -> None:
     """Write the end that the monitor could not."""
-    if told.status == state.RUNNING:
+    if told.status in (state.RUNNING, state.RESTARTING):
+        # Between two runs it is the last one's code.
+        told.exit_code = _KILLED if told.status == state.RUNNING else told.exit_code
         told.status = state.EXITED
-        told.exit_code = _KILLED
         told.error = MONITOR_DIED
         told.finished_at = state.timestamp(time.time_ns())
     told.clean = True

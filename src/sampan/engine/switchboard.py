@@ -59,6 +59,11 @@ if TYPE_CHECKING:
 LAUNCHER_BYTES = 256 * 1024
 CLIENT_BYTES = 1024 * 1024
 CLIENTS = 64
+# Signals that ask for the end of a container, whichever of them its image chose as its stop signal.
+_ENDING = (_signal.SIGKILL, _signal.SIGTERM, _signal.SIGINT, _signal.SIGQUIT)
+# Between two runs a client that takes its last output slowly is waited for so long.
+_TELLING_SECONDS = 10.0
+_TELLING_ROUND = 0.05
 _READ_BYTES = frame.CHUNK_BYTES
 _BROKEN = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -96,6 +101,7 @@ class Switchboard:
         "_stdin",
         "_terminal",
         "is_stdin_once",
+        "is_stop_wanted",
         "on_termination",
     )
 
@@ -117,6 +123,8 @@ class Switchboard:
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
         self.on_termination = int(_signal.SIGTERM)
+        # Somebody has sent a signal that asks for the end: no restart policy may undo that.
+        self.is_stop_wanted = False
 
     def connect_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take over the container's pipes, our ends; `stdin` -1 for none."""
@@ -166,7 +174,11 @@ class Switchboard:
         """Take over what another interpreter's switchboard had: its descriptors are ours by inheritance."""
         self._stdin = document["stdin"]
         self._outputs = {int(fd): name for fd, name in document["outputs"].items()}
-        for client in document["clients"]:
+        self.resume_clients(document["clients"])
+
+    def resume_clients(self, clients: "list[Document]") -> None:
+        """Take over clients that another interpreter's switchboard had."""
+        for client in clients:
             conversation = Conversation(_socket.socket(fileno=client["fd"]), is_launcher=client["is_launcher"])
             conversation.mode = client["mode"].encode("latin-1")
             conversation.is_stdin = client["is_stdin"]
@@ -188,7 +200,7 @@ class Switchboard:
         _signal.signal(_signal.SIGTERM, lambda *_: None)
         _signal.set_wakeup_fd(writing)
         try:
-            has_ended = self._loop(reading, None if quiet_seconds is None else quiet_seconds * 1000, rest)
+            has_ended = self._loop(reading, quiet_seconds, rest)
         finally:
             _signal.set_wakeup_fd(-1)
             self._forget(reading)
@@ -199,20 +211,21 @@ class Switchboard:
         return has_ended
 
     def _loop(self, reading: int, quiet: float | None, rest: "Callable[[], None] | None") -> bool:
-        timeout = quiet
+        resting = _after(quiet)
         while True:
-            due = self._due()
-            is_due = due is not None and (timeout is None or due <= timeout)
-            ready = self._wait(reading, due if is_due else timeout)
-            if self._companions and (ready or is_due):
-                self._serve_companions(ready)
-            if not ready and not is_due and not self._is_busy():
-                if rest is None:
-                    return False
-                rest()
-                timeout = None
-            else:
-                timeout = quiet
+            ready = self._wait(reading, resting)
+            is_moved = self._serve_companions(ready)
+            if any(fd not in is_moved for fd, _ in ready):
+                resting = _after(quiet)
+            elif resting is None or time.monotonic() >= resting:
+                if resting is not None and not self._is_busy():
+                    if rest is None:
+                        return False
+                    rest()
+                    resting = None
+                else:
+                    # A companion has moved, or something waits to.
+                    resting = _after(quiet)
             for fd, events in ready:
                 if fd == reading:
                     os.read(reading, 64)
@@ -232,17 +245,15 @@ class Switchboard:
         elif self._listener is not None and fd == self._listener.fileno():
             self._on_listener()
 
-    def _due(self) -> float | None:
-        """Return the milliseconds until a companion's time has come."""
-        dues = [due for companion in self._companions if (due := companion.timeout()) is not None]
-        return min(dues) * 1000 if dues else None
-
-    def _serve_companions(self, ready: list[tuple[int, int]]) -> None:
-        """Call those of whom something is readable, and those whose time has come."""
-        fds = {fd for fd, _ in ready}
+    def _serve_companions(self, ready: list[tuple[int, int]]) -> set[int]:
+        """Call those of whom something is readable, and those whose time has come; return their descriptors."""
+        theirs: set[int] = set()
         for companion in self._companions:
-            if not fds.isdisjoint(companion.descriptors()) or companion.timeout() == 0:
+            descriptors = companion.descriptors()
+            theirs.update(descriptors)
+            if companion.timeout() == 0 or any(fd in descriptors for fd, _ in ready):
                 companion.serve()
+        return theirs
 
     def _is_busy(self) -> bool:
         """Tell whether something is on its way: then the facts of `document` are not all."""
@@ -251,6 +262,41 @@ class Switchboard:
             or any(c.out or c.unacknowledged or c.decoder.is_started() for c in self._by_fd.values())
             or any(companion.is_busy() for companion in self._companions)
         )
+
+    def pause(self, status: int, seconds: float) -> "list[Document]":
+        """Say that a run has ended and another begins in so many seconds; return whom to `resume_clients` there.
+
+        Those who follow the log stay, everybody else has what he waited for. Ends early where the end is asked for.
+        """
+        self._pidfd = -1
+        self._companions.clear()
+        self.close_outputs()
+        farewell = frame.pack(frame.EXIT, bytes((status & 0xFF,)))
+        for conversation in [c for c in self._by_fd.values() if c.mode != frame.FOLLOW]:
+            self._send(conversation, farewell)
+        deadline, reading, writing = time.monotonic() + seconds, *os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        _signal.signal(_signal.SIGTERM, lambda *_: None)
+        _signal.set_wakeup_fd(writing)
+        while not self.is_stop_wanted and (time.monotonic() < deadline or self._is_telling(deadline)):
+            for fd, events in self._wait(reading, max(deadline, time.monotonic() + _TELLING_ROUND)):
+                if fd == reading:
+                    self.is_stop_wanted = True
+                else:
+                    self._serve(fd, events)
+        _signal.set_wakeup_fd(-1)
+        return [client for client in self.document()["clients"] if client["mode"].encode("latin-1") == frame.FOLLOW]
+
+    def close_outputs(self) -> None:
+        """Close our ends of an ended container's streams."""
+        for fd in {*self._outputs, *([self._stdin] if self._stdin >= 0 else []), self._terminal} - {-1}:
+            self._forget(fd)
+            os.close(fd)
+        self._outputs, self._stdin, self._terminal = {}, -1, -1
+        self._input.clear()
+
+    def _is_telling(self, deadline: float) -> bool:
+        """Tell whether a client has not taken its last output yet, and has a moment left to."""
+        return time.monotonic() < deadline + _TELLING_SECONDS and any(c.out for c in self._by_fd.values())
 
     def farewell(self, status: int) -> None:
         """Tell all clients that it is over, and stop listening."""
@@ -273,9 +319,12 @@ class Switchboard:
         for conversation in list(self._by_fd.values()):
             conversation.socket.close()
 
-    def _wait(self, wakeup: int, timeout: float | None) -> list[tuple[int, int]]:
-        """Poll for what may go on now; registrations are changed only where they differ."""
-        wanted = {self._pidfd: select.POLLIN, wakeup: select.POLLIN}
+    def _wait(self, wakeup: int, until: float | None) -> list[tuple[int, int]]:
+        """Poll for what may go on now, until then or a companion's time at most.
+
+        Registrations are changed only where they differ.
+        """
+        wanted = {fd: select.POLLIN for fd in (self._pidfd, wakeup) if fd >= 0}
         if self._listener is not None:
             wanted[self._listener.fileno()] = select.POLLIN
         for fd, conversation in self._by_fd.items():
@@ -293,7 +342,9 @@ class Switchboard:
             if self._masks.get(fd) != mask:
                 self._poll.register(fd, mask)
                 self._masks[fd] = mask
-        return self._poll.poll(timeout)
+        dues = [] if until is None else [max(0.0, until - time.monotonic())]
+        dues += [due for companion in self._companions if (due := companion.timeout()) is not None]
+        return self._poll.poll(min(dues) * 1000 if dues else None)
 
     def _forget(self, fd: int) -> None:
         if self._masks.pop(fd, None) is not None:
@@ -389,6 +440,9 @@ class Switchboard:
             termios.tcsetwinsize(self._terminal, (rows, columns))
 
     def _signal(self, number: int) -> None:
+        self.is_stop_wanted = self.is_stop_wanted or number in _ENDING or number == self.on_termination
+        if self._pidfd < 0:
+            return  # between two runs
         try:
             _signal.pidfd_send_signal(self._pidfd, number)
         except OSError:
@@ -475,3 +529,8 @@ class Switchboard:
         conversation.out.clear()
         if conversation.is_stdin and self.is_stdin_once:
             self._input.append((None, memoryview(b"")))
+
+
+def _after(seconds: float | None) -> float | None:
+    """Return the moment so many seconds from now."""
+    return None if seconds is None else time.monotonic() + seconds

@@ -28,11 +28,7 @@ def release(document: "Document") -> None:
 
 def all(document: "Document", reach: "Callable[[str], None]") -> bool:
     """Do it all; tell whether nothing is left. What cannot be removed stays for `sweep`, as after a crash."""
-    done = [
-        _attempt(lambda: release(document)),
-        _attempt(lambda: links.disconnect(document["network"])),
-        _attempt(lambda: _remove_cgroup(document)),
-    ]
+    done = [_attempt(lambda: release(document)), run(document)]
     reach(fault.MONITOR_TORN_DOWN)
     state.withdraw_name(document["run"], document["name"], document["id"])
     done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
@@ -42,6 +38,14 @@ def all(document: "Document", reach: "Callable[[str], None]") -> bool:
         # A normal user's groups are systemd's, which takes them away itself.
         _attempt(_leave_monitors)
     return False not in done
+
+
+def run(document: "Document") -> bool:
+    """Take down what stands for one run only: links, names and cgroup; tell whether nothing of it is left."""
+    return False not in [
+        _attempt(lambda: links.disconnect(document["network"])),
+        _attempt(lambda: _remove_cgroup(document)),
+    ]
 
 
 def remove_run_directory(path: str) -> None:

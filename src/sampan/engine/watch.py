@@ -16,17 +16,20 @@ from sampan.engine.switchboard import Switchboard
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine.health import Health
     from sampan.engine.switchboard import Companion
 
 VERSION = 1
 # A container that has been quiet for so long is one that stays: now memory is worth more than time.
 _QUIET_SECONDS = 1.0
+# A restart policy's patience, docker's: a run of so many seconds makes it begin anew.
+_DELAY_SECONDS, _MOST_DELAY_SECONDS, _STEADY_SECONDS = 0.1, 60.0, 10.0
 
 
 class Watch:
     """One running container; `document` has the keys that `monitor.watched` writes."""
 
-    __slots__ = ("_board", "_document", "_fds", "_log", "_state")
+    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state")
 
     def __init__(self, document: "Document") -> None:
         """Take over the descriptors that the document names."""
@@ -44,17 +47,29 @@ class Watch:
         self._board.on_termination = document["stop_signal"]
         if document["network"].get("dns"):
             self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
+        self._health = self._watched_health()
+        if self._health is not None:
+            self._board.accompany(self._health)
 
-    def begin(self, channel: _socket.socket) -> None:
-        """Take the launcher as the first client and tell it that the container runs; then go on."""
+    def begin(self, channel: _socket.socket | None) -> None:
+        """Take the launcher as the first client and tell it that the container runs; then go on.
+
+        There is none where the container was started again by its restart policy.
+        """
         if self._document["window"]:
             self._board.resize(*self._document["window"])
-        self._board.add(channel, is_launcher=True)
-        self._board.tell(frame.pack(frame.STARTED))
+        if channel is not None:
+            self._board.add(channel, is_launcher=True)
+            self._board.tell(frame.pack(frame.STARTED))
+        self._board.resume_clients(self._document["followers"])
+        if self._document["restart"] and not self._document["program"]:
+            self._pack()
         # A foreign runtime is told of the end by code that is not in a renewal's list.
         may_renew = self._state.runtime is None
         if not self._board.run(_QUIET_SECONDS, None if may_renew else _rest):
-            renewal.renew(self._carried(), self._descriptors(), self._extra())
+            if not self._document["program"]:
+                self._pack()
+            self._go_on(renewal.WATCH, self._carried(), self._descriptors())
             # Where that cannot be, we go on as we are.
             self._board.run(_QUIET_SECONDS, _rest)
         self._end()
@@ -66,8 +81,28 @@ class Watch:
         self._board.run(_QUIET_SECONDS, _rest)
         self._end()
 
+    def _pack(self) -> None:
+        """Have in memory what another interpreter goes on with."""
+        try:
+            self._document["program"] = renewal.pack(self._extra())
+        except (OSError, ImportError, ValueError, AttributeError):
+            self._document["program"] = []  # larger, and no worse
+
+    def _go_on(self, entry: int, document: "Document", descriptors: list[int]) -> None:
+        """Go on in another interpreter, if that can be."""
+        if not self._document["program"]:
+            return
+        # SECURITY: a container without a user namespace may open the program of who enters it.
+        is_sealed = not self._state.uid_mappings and bool(self._health or self._document["restart"])
+        environment = self._document["again"]["environment"] if self._document["restart"] else {}
+        renewal.go_on(
+            self._document["program"], entry, document, descriptors, environment=environment, is_sealed=is_sealed
+        )
+
     def _carried(self) -> "Document":
-        return self._document | {"board": self._board.document(), "held_back": self._log.held_back()}
+        state = {name: getattr(self._state, name) for name in self._state.__slots__}
+        board, held_back = self._board.document(), self._log.held_back()
+        return self._document | {"board": board, "held_back": held_back, "state": state}
 
     def _descriptors(self) -> list[int]:
         return [
@@ -76,14 +111,21 @@ class Watch:
             *self._fds["holder"],
             *self._document["network"]["held"],
             *(self._document["network"]["dns"] or {}).get("sockets", ()),
+            *self._document["program"][:1],
         ]
 
     def _end(self) -> None:
-        """Go from `ended` to `gone`; see monitor."""
+        """Go from `ended` to `gone`, or to the next run; see monitor."""
         self._reach(fault.MONITOR_ENDED)
-        status = self._record_end()
+        if self._health is not None:
+            self._health.close()
+        self._note_end()
+        delay = self._delay()
+        if delay is not None:
+            self._start_again(delay)
+        self._record_end()
         self._reach(fault.MONITOR_RECORDED)
-        self._board.farewell(status)
+        self._board.farewell(self._state.exit_code)
         # Late: this is what the years before need not carry.
         from sampan.engine import takedown
 
@@ -97,29 +139,90 @@ class Watch:
         os.close(self._fds["lock"])
         self._board.flush()
 
-    def _record_end(self) -> int:
-        """Let the ports go, write the exit record, and return docker's exit status."""
+    def _note_end(self) -> None:
+        """Take docker's exit status."""
         _, wait_status = os.waitpid(self._state.pid, 0)
         status = os.waitstatus_to_exitcode(wait_status)
-        status = 128 - status if status < 0 else status
+        self._state.exit_code = 128 - status if status < 0 else status
+        self._state.oom_killed = _oom_kills(self._document["oom_file"]) > 0
+        self._state.finished_at = state.timestamp(time.time_ns())
+
+    def _delay(self) -> float | None:
+        """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""
+        policy = self._document["restart"]
+        if not policy or self._board.is_stop_wanted:
+            return None
+        if policy["name"] == "on-failure":
+            is_over = 0 < policy["maximum"] <= self._state.restarts
+            if self._state.exit_code == 0 or is_over:
+                return None
+        is_steady = time.monotonic() - self._document["began"] >= _STEADY_SECONDS
+        last = float(self._document["delay"])
+        return _DELAY_SECONDS if is_steady or not last else min(2 * last, _MOST_DELAY_SECONDS)
+
+    def _start_again(self, delay: float) -> None:
+        """Take this run down, wait, and begin the next in another interpreter; return where that is not to be."""
+        from sampan.engine import takedown
+
+        self._state.status = state.RESTARTING
+        state.write(self._document["directory"], self._state, durable=False)
+        takedown.run(self._document)
+        followers = self._board.pause(self._state.exit_code, delay)
+        if self._board.is_stop_wanted:
+            return
+        network = self._document["network"]
+        document = self._document["again"] | {
+            "directory": self._document["directory"],
+            "program": self._document["program"],
+            "network": network,
+            "followers": followers,
+            "delay": delay,
+            "restarts": self._state.restarts + 1,
+            "exit_code": self._state.exit_code,
+            "finished_at": self._state.finished_at,
+            "fds": self._fds,
+        }
+        kept = [self._fds["lock"], self._fds["listener"], *self._fds["holder"], *network["held"]]
+        self._go_on(renewal.START_AGAIN, document, [*kept, *(client["fd"] for client in followers)])
+        self._state.error = "it could not be started again"
+
+    def _record_end(self) -> None:
+        """Let the ports go, and write the exit record."""
         if self._document["network"]["held"] or self._document["network"]["forwarder"]:
             from sampan.engine import takedown
 
             takedown.release(self._document)
         self._state.status = state.EXITED
-        self._state.exit_code = status
-        self._state.oom_killed = _oom_kills(self._document["oom_file"]) > 0
-        self._state.finished_at = state.timestamp(time.time_ns())
         # The record of a container that is about to vanish need not outlive a power cut.
         state.write(self._document["directory"], self._state, durable=not self._document["auto_remove"])
-        return status
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._document["fault"])
 
     def _extra(self) -> tuple[str, ...]:
         """Return the modules that this container's monitor needs and others do not."""
-        return renewal.RESOLVER if self._document["network"]["dns"] else ()
+        resolver = renewal.RESOLVER if self._document["network"]["dns"] else ()
+        again = renewal.START if self._document["restart"] else ()
+        return (*resolver, *again, *(renewal.PROBE if self._health is not None else ()))
+
+    def _watched_health(self) -> "Health | None":
+        """Return what probes the container; nothing is imported where nothing does."""
+        plan, told = self._document["health"], self._state.health
+        if plan is None or told is None:
+            return None
+        from sampan.engine import health
+
+        request = {name: getattr(self._state, name) for name in ("process", "uid_mappings", "gid_mappings", "cgroup")}
+        request["seccomp_program"] = self._document["seccomp_program"]
+        return health.Health(plan, told, request, self._fds["pidfd"], self._tell)
+
+    def _tell(self) -> None:
+        """Write the state of a container that runs."""
+        try:
+            state.write(self._document["directory"], self._state, durable=False)
+        except OSError:
+            return  # a full disk: the next result may find room
+        state.reserve(self._document["directory"])
 
 
 def _resolver(dns: "Document", run: str) -> "Companion":
