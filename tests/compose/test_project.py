@@ -308,6 +308,63 @@ def test_completed_successfully(shop: Shop) -> None:
     shop.compose("down", "-v")
 
 
+HEALTH = """
+    services:
+      db:
+        image: busybox
+        command: sh -c 'sleep 0.5; {}; exec sleep 100'
+        healthcheck: {{test: test -e /tmp/ready, interval: 100ms, retries: 4, start_period: 0s}}
+        stop_grace_period: 0s
+      web:
+        image: busybox
+        command: sleep 100
+        depends_on: {{db: {{condition: service_healthy}}}}
+        stop_grace_period: 0s
+    """
+
+
+def test_healthy_before_the_next(shop: Shop) -> None:
+    """Who waits for health starts after it; --wait returns when all is well, and says so when it is not."""
+    shop.write(HEALTH.format("touch /tmp/ready"))
+    told = shop.compose("up", "-d", "--wait").stderr
+    assert told.index("shop-db-1  Waiting") < told.index("shop-db-1  Healthy") < told.index("shop-web-1  Started")
+    assert "(healthy)" in shop.compose("ps", "db").stdout
+    assert json.loads(shop.compose("ps", "--format", "json", "db").stdout)["Health"] == "healthy"
+    shop.compose("down")
+    shop.write(HEALTH.format("true"))
+    done = shop.compose("up", "-d", check=False)
+    assert done.returncode == 1
+    assert "dependency failed to start: container shop-db-1 is unhealthy" in done.stderr
+    assert set(shop.ids()) == {"shop-db-1"}
+    shop.compose("down")
+
+
+def test_who_has_no_health_cannot_be_waited_for(shop: Shop) -> None:
+    """A condition that nobody checks is an error, not a wait for ever."""
+    shop.write(TWO.replace("[db]", "{db: {condition: service_healthy}}"))
+    done = shop.compose("up", "-d", check=False)
+    assert done.returncode == 1
+    assert "`shop-db-1` has no health check" in done.stderr
+    shop.compose("down", "-v")
+
+
+def test_restart_policy(shop: Shop) -> None:
+    """A service that fails is started again, and its lines go on."""
+    shop.write(
+        """
+        services:
+          job:
+            image: busybox
+            command: sh -c 'echo begun; exit 3'
+            restart: on-failure:2
+        """
+    )
+    done = shop.compose("up")
+    assert done.stdout.count("job-1  | begun\n") == 3
+    assert done.stdout.count("exited with code 3") == 1
+    shop.compose("down")
+
+
 def test_a_missing_image_suggests_the_bootstrap(shop: Shop) -> None:
     """The error names image, service, line and the way out; nothing was made."""
     shop.write("services:\n  db:\n    image: mysql:8.0\n")
