@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sampan.cli.compose import foreground, selection
+from sampan.cli.compose import selection
 from sampan.cli.compose.progress import Telling
 from sampan.cli.compose.source import ImageSource
 from sampan.cli.compose.work import Work, orphans, parallel
@@ -14,7 +14,6 @@ from sampan.compose.reconcile import Choice
 from sampan.database import connection
 from sampan.engine import container
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unsupported
-from sampan.image import removal
 
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
@@ -41,6 +40,8 @@ def up(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             seconds = parsed.number("wait-timeout")
             readiness.wait_ready(settings, names, work.say, timeout_seconds=seconds)
         return 0
+    from sampan.cli.compose import foreground  # only where somebody watches
+
     return foreground.up(work, services, images)
 
 
@@ -90,6 +91,8 @@ def down(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 
 def _remove_images(settings: "Settings", project: "Project", which: str, say: Say) -> None:
+    from sampan.image import removal  # rarely wanted
+
     if which not in {"all", "local"}:
         raise UsageError(f"`--rmi` cannot be `{which}`", hints=("write `--rmi all` or `--rmi local`",))
     for service in project.services.values():

@@ -101,17 +101,6 @@ def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     return 0
 
 
-VERSION = Command(
-    "compose version",
-    "[OPTIONS]",
-    "Print the version",
-    execute=version,
-    flags=(
-        Flag("format", "string", "`pretty` or `json`", short="f"),
-        Flag("short", "bool", "print the number only"),
-    ),
-    maximum=0,
-)
 COMMANDS = (
     Command(
         "compose config",
@@ -136,5 +125,15 @@ COMMANDS = (
         "resolve-image-digests",
         examples=("sampan compose config", "sampan compose config --services"),
     ),
-    VERSION,
+    Command(
+        "compose version",
+        "[OPTIONS]",
+        "Print the version",
+        execute=version,
+        flags=(
+            Flag("format", "string", "`pretty` or `json`", short="f"),
+            Flag("short", "bool", "print the number only"),
+        ),
+        maximum=0,
+    ),
 )
