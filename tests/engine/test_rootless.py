@@ -69,7 +69,7 @@ def test_with_a_range_there_are_many_ids(subordinate: None, user: Person, store:
     assert _left(user, store) == []
 
 
-def test_a_network_of_one_s_own(user: Command, store: Store) -> None:
+def test_a_network_of_one_s_own(user: Person, store: Store) -> None:
     """Names, isolation, a health check and a restart policy are what they are for root; and nothing is left."""
     user("network", "create", "front", check=True)
     words = ("--network", "front", "--network-alias", "www", "--restart", "always", "-p", "127.0.0.1::80")

@@ -340,7 +340,7 @@ def test_a_table_of_another_edition_is_replaced_and_loses_no_port(network: ipam.
     with netlink.Socket(netlink.NETFILTER) as socket_:
         batch = nftables.Batch()
         batch.delete_table(table)
-        batch.table(table, "sampan, edition 0")
+        batch.table(table, f"sampan, edition 0, {network.subnet}/{network.prefix}")
         batch.map(table, "published", (12, 13), (7, 13), 1)
         batch.add_element(table, "published", *before[0])
         batch.commit(socket_)

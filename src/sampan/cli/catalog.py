@@ -95,25 +95,25 @@ GROUPS = {
     "system": {"reset": "system reset"},
 }
 
-# Commands with commands of their own -> the module whose SUBCOMMANDS they are.
-OUTER = {"compose": "compose.front"}
+# Commands with commands of their own -> the package of this room whose `front.FAMILIES` says which module has which.
+OUTER = ("compose",)
 
 
 def inner(name: str, word: str = "") -> "tuple[flags.Command, ...]":
     """Return the commands of a command that has its own, or the one that `word` names; raises NotFound."""
-    module = __import__(f"sampan.cli.{OUTER[name]}", fromlist=["SUBCOMMANDS"])
-    commands: tuple[flags.Command, ...] = module.SUBCOMMANDS
-    if not word:
-        return commands
-    found = tuple(command for command in commands if command.name == f"{name} {word}")
-    if not found:
-        raise _unknown(word, f"{name} ", [command.name.removeprefix(f"{name} ") for command in commands])
-    return found
+    front = __import__(f"sampan.cli.{name}.front", fromlist=["FAMILIES"])
+    families: dict[str, str] = front.FAMILIES
+    if word and word not in families:
+        raise _unknown(word, f"{name} ", list(families))
+    return tuple(_load(f"{name} {one}", f"{name}.{families[one]}") for one in ([word] if word else families))
 
 
 def load(name: str) -> "flags.Command":
     """Return a command of the catalog."""
-    family = FAMILIES[name]
+    return _load(name, FAMILIES[name])
+
+
+def _load(name: str, family: str) -> "flags.Command":
     # __import__, since `import importlib` costs more than the module that it would bring.
     module = __import__(f"sampan.cli.{family}", fromlist=["COMMANDS"])
     commands: tuple[flags.Command, ...] = module.COMMANDS

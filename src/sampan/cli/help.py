@@ -59,6 +59,9 @@ def command(what: Command) -> str:
     lines = [f"usage: sampan {what.name} {what.usage}".rstrip(), "", what.summary]
     if what.text:
         lines += ["", what.text]
+    if what.name in catalog.OUTER:
+        inner = [(one.name.removeprefix(f"{what.name} "), one.summary) for one in catalog.inner(what.name)]
+        lines += ["", "commands:", *_columns(inner)]
     if what.examples:
         lines += ["", "examples:", *(f"  {example}" for example in what.examples)]
     if what.flags:

@@ -25,6 +25,7 @@ Show = Callable[[str, Line], None]
 
 @dataclass(slots=True)
 class _Followed:
+    container_id: str
     label: str
     client: Client
     reader: Reader
@@ -51,7 +52,7 @@ class Follower:
             reader.close()
             self.on_end(label, state.read(state.directory(self.settings, container_id)).exit_code)
             return
-        self._followed[client.fileno()] = _Followed(label, client, reader)
+        self._followed[client.fileno()] = _Followed(container_id, label, client, reader)
         self._lines(label, reader, tail)
 
     @property
@@ -71,9 +72,8 @@ class Follower:
             self._lines(one.label, one.reader, None)
             if status is not None:
                 del self._followed[fd]
-                one.reader.close()
                 one.client.close()
-                self.on_end(one.label, status)
+                self._end(one, status)
 
     def run(self) -> None:
         """Follow until all have ended."""
@@ -82,6 +82,20 @@ class Follower:
             for fd in self._followed:
                 poll.register(fd, select.POLLIN)
             self.serve({fd for fd, _ in poll.poll()})
+
+    def _end(self, one: _Followed, status: int) -> None:
+        """Be done with a container that ended, unless its restart policy starts it again."""
+        if state.read(state.directory(self.settings, one.container_id)).status == state.RESTARTING:
+            try:
+                client = attach.connect(state.socket_path(self.settings, one.container_id), frame.FOLLOW)
+            except (FileNotFoundError, ConnectionRefusedError):
+                pass  # it was stopped meanwhile
+            else:
+                again = _Followed(one.container_id, one.label, client, one.reader)
+                self._followed[client.fileno()] = again
+                return
+        one.reader.close()
+        self.on_end(one.label, status)
 
     def _listen(self, fd: int, one: _Followed) -> int | None:
         """Read what the monitor says; return the exit status where it was that."""

@@ -433,6 +433,9 @@ class Switchboard:
             self.resize(*frame.unpack_size(payload))
         elif kind == frame.HELLO:
             conversation.mode = payload
+            if payload == frame.FOLLOW:
+                # What came since the follower's first look, before we knew what it wants, was told to nobody.
+                self._send(conversation, frame.pack(frame.TICK))
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the container's terminal, where it has one."""

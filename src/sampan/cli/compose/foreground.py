@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sampan.cli import render
 from sampan.cli.compose.output import Output
-from sampan.compose import sight, teardown
+from sampan.compose import sight, teardown, wish
 from sampan.compose.follow import Follower
 from sampan.engine import state, terminal
 from sampan.errors import NotFound
@@ -96,6 +96,9 @@ def up(work: "Work", services: "list[Service]", images: dict[str, str]) -> int:
     """Start, show, and stop at the end; return the status that docker compose returns."""
     parsed, settings, printer = work.parsed, work.settings, work.printer
     output = Output(printer, parsed, work.project.name)
+    for service in services:
+        for number in range(1, work.scale_of(service) + 1):
+            output.label(wish.container_name(work.project, service, number))
     shown = _shown(parsed, services)
     source = parsed.text("exit-code-from")
     with terminal.Signals((signal.SIGINT, signal.SIGTERM)) as signals:

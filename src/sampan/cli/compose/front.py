@@ -5,7 +5,6 @@ A program called `docker-compose` that leads here means the same.
 
 from sampan.cli import catalog, flags
 from sampan.cli import help as texts
-from sampan.cli.compose import life, model, oneoff, show
 from sampan.cli.flags import Command, Flag, Parsed
 
 TYPE_CHECKING = False
@@ -13,15 +12,45 @@ if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.settings.configuration import Settings
 
-SUBCOMMANDS = tuple(
-    sorted((*life.COMMANDS, *model.COMMANDS, *oneoff.COMMANDS, *show.COMMANDS), key=lambda command: command.name)
-)
+# Command -> module of this package, whose COMMANDS has it; so that a command imports its own family and no other.
+FAMILIES = {
+    "attach": "life",
+    "build": "life",
+    "config": "model",
+    "cp": "life",
+    "create": "life",
+    "down": "life",
+    "events": "life",
+    "exec": "oneoff",
+    "images": "show",
+    "kill": "life",
+    "logs": "show",
+    "ls": "show",
+    "pause": "life",
+    "port": "show",
+    "ps": "show",
+    "pull": "life",
+    "push": "life",
+    "restart": "life",
+    "rm": "life",
+    "run": "oneoff",
+    "start": "life",
+    "stats": "life",
+    "stop": "life",
+    "top": "life",
+    "unpause": "life",
+    "up": "life",
+    "version": "model",
+    "wait": "life",
+    "watch": "life",
+}
 
 
 def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Find the command that follows, and do it."""
     if parsed.is_set("version"):
-        return model.VERSION.execute(flags.parse(model.VERSION, []), settings, printer)
+        (version,) = catalog.inner("compose", "version")
+        return version.execute(flags.parse(version, []), settings, printer)
     if not parsed.arguments or parsed.arguments[0] == "help":
         return texts.show(["compose", *parsed.arguments[1:]], printer)
     (command,) = catalog.inner("compose", parsed.arguments[0])
@@ -30,13 +59,6 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         printer.out(texts.command(command))
         return 0
     return command.execute(inner, settings, printer)
-
-
-def _listing() -> str:
-    """Return the commands with what they do, as the help shows them."""
-    rows = [(command.name.removeprefix("compose "), command.summary) for command in SUBCOMMANDS]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join(["commands:", *(f"  {name.ljust(width)}  {summary}" for name, summary in rows)])
 
 
 COMPOSE = Command(
@@ -58,7 +80,6 @@ COMPOSE = Command(
     ),
     interspersed=False,
     later="compatibility dry-run verbose",
-    text=_listing(),
     examples=("sampan compose up -d", "sampan compose -f compose.yaml -p shop ps", "sampan compose up --help"),
 )
 COMMANDS = (COMPOSE,)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from sampan.cli.compose import foreground, selection
+from sampan.cli.compose import selection
 from sampan.cli.compose.progress import Telling
 from sampan.cli.compose.source import ImageSource
 from sampan.cli.compose.work import Work, orphans, parallel
@@ -14,7 +14,6 @@ from sampan.compose.reconcile import Choice
 from sampan.database import connection
 from sampan.engine import container
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unsupported
-from sampan.image import removal
 
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
@@ -28,7 +27,7 @@ def up(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     _refuse_contradictions(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
     work = Work(parsed, settings, printer, project)
-    services = work.chosen(with_dependencies=not parsed.is_set("no-deps"))
+    services = work.chosen(parsed.arguments, with_dependencies=not parsed.is_set("no-deps"))
     is_detached = parsed.is_set("detach") or parsed.is_set("wait") or parsed.is_set("no-start")
     source = parsed.text("exit-code-from")
     if source and source not in project.services:
@@ -41,6 +40,8 @@ def up(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             seconds = parsed.number("wait-timeout")
             readiness.wait_ready(settings, names, work.say, timeout_seconds=seconds)
         return 0
+    from sampan.cli.compose import foreground  # only where somebody watches
+
     return foreground.up(work, services, images)
 
 
@@ -48,7 +49,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Make what `up` would make, and start nothing."""
     project = selection.load(parsed, settings, printer, parsed.arguments)
     work = Work(parsed, settings, printer, project, is_started=False)
-    services = work.chosen(with_dependencies=True)
+    services = work.chosen(parsed.arguments, with_dependencies=True)
     work.converge(services, work.images(services))
     return 0
 
@@ -90,6 +91,8 @@ def down(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 
 def _remove_images(settings: "Settings", project: "Project", which: str, say: Say) -> None:
+    from sampan.image import removal  # rarely wanted
+
     if which not in {"all", "local"}:
         raise UsageError(f"`--rmi` cannot be `{which}`", hints=("write `--rmi all` or `--rmi local`",))
     for service in project.services.values():
@@ -378,7 +381,8 @@ COMMANDS = (
         ),
         later="ignore-buildable include-deps policy",
     ),
-    Command("compose pause", _SERVICES, "Not there yet", execute=not_there),
-    Command("compose unpause", _SERVICES, "Not there yet", execute=not_there),
-    Command("compose watch", _SERVICES, "Not there yet", execute=not_there),
+    *(
+        Command(f"compose {word}", "[OPTIONS] [ARG...]", "Not there yet", execute=not_there, interspersed=False)
+        for word in ("attach", "cp", "events", "pause", "push", "stats", "top", "unpause", "watch")
+    ),
 )

@@ -1,12 +1,11 @@
 """`sampan compose config` and `version`: what the files say, without touching a container."""
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from sampan.cli.compose import selection
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.cli.system import installed_version
-from sampan.compose import files
+from sampan.compose import files, wish
 from sampan.compose.model import emit, resolve
 from sampan.errors import InvalidArgument
 
@@ -74,12 +73,8 @@ def _list(parsed: Parsed, project: "Project") -> list[str] | None:
     if "hash" in parsed.values:
         wanted = parsed.text("hash")
         chosen = {service.name for service in services} if wanted == "*" else set(wanted.split(","))
-        return [f"{service.name} {_digest(service)}" for service in services if service.name in chosen]
+        return [f"{service.name} {wish.digest(project, service)}" for service in services if service.name in chosen]
     return None
-
-
-def _digest(service: object) -> str:
-    return hashlib.sha256(repr(service).encode()).hexdigest()
 
 
 def _variables(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -106,17 +101,6 @@ def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     return 0
 
 
-VERSION = Command(
-    "compose version",
-    "[OPTIONS]",
-    "Print the version",
-    execute=version,
-    flags=(
-        Flag("format", "string", "`pretty` or `json`", short="f"),
-        Flag("short", "bool", "print the number only"),
-    ),
-    maximum=0,
-)
 COMMANDS = (
     Command(
         "compose config",
@@ -141,5 +125,15 @@ COMMANDS = (
         "resolve-image-digests",
         examples=("sampan compose config", "sampan compose config --services"),
     ),
-    VERSION,
+    Command(
+        "compose version",
+        "[OPTIONS]",
+        "Print the version",
+        execute=version,
+        flags=(
+            Flag("format", "string", "`pretty` or `json`", short="f"),
+            Flag("short", "bool", "print the number only"),
+        ),
+        maximum=0,
+    ),
 )

@@ -53,7 +53,7 @@ def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     project = selection.load(parsed, settings, printer, [name])
     service = project.services[name]
     work = Work(parsed, settings, printer, project)
-    others = [one for one in work.chosen(with_dependencies=True) if one.name != name]
+    others = [one for one in work.chosen([name], with_dependencies=True) if one.name != name]
     if parsed.is_set("no-deps"):
         others = []
     images = work.images([*others, service])

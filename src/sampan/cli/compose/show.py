@@ -72,6 +72,7 @@ def _cells(one: "Seen") -> tuple[str, ...]:
 def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document":
     """Return docker compose's `ps --format json` object."""
     row = one.row
+    told = inspection.inspect(settings, one.id)["State"]
     published = [
         {
             "URL": port.get("IP", ""),
@@ -91,8 +92,8 @@ def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document
         "Created": row["Created"],
         "State": one.state,
         "Status": row["Status"],
-        "Health": row.get("Health", ""),
-        "ExitCode": inspection.inspect(settings, one.id)["State"]["ExitCode"],
+        "Health": told.get("Health", {}).get("Status", ""),
+        "ExitCode": told["ExitCode"],
         "Publishers": published,
         "Ports": listing.ports_text(row["Ports"]),
     }

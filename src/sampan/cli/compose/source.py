@@ -3,8 +3,6 @@
 import os
 from typing import TYPE_CHECKING
 
-from sampan.cli import image
-from sampan.cli.progress import Listener
 from sampan.database import connection
 from sampan.errors import InvalidArgument, NotFound, Unavailable
 
@@ -30,7 +28,10 @@ class ImageSource:
 
     def build(self, service: "Service", name: str) -> None:
         """Build a service's image from its context."""
+        # Only where something is built.
         from sampan.build import builder
+        from sampan.cli import image
+        from sampan.cli.progress import Listener
 
         told = service.build or {}
         directory = told["context"]

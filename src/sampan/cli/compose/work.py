@@ -49,12 +49,16 @@ class Work:
             parallel=parallel(parsed, settings),
         )
 
-    def chosen(self, *, with_dependencies: bool) -> "list[Service]":
-        """Return the services that are meant."""
+    def chosen(self, names: "Iterable[str]", *, with_dependencies: bool) -> "list[Service]":
+        """Return the services that are named, or all."""
         services = self.project.services
-        names = self.parsed.arguments or list(services)
+        names = list(names) or list(services)
         found = order.with_dependencies(services, names) if with_dependencies else names
         return [services[name] for name in found]
+
+    def scale_of(self, service: "Service") -> int:
+        """Return how many containers a service shall have."""
+        return self.choice.scale.get(service.name, service.scale)
 
     def images(self, services: "Iterable[Service]") -> dict[str, str]:
         """See that every image is here."""
