@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 
 _LEVEL = 6
-# For layers that a step made, which mostly never leave this machine.
-_QUICK_LEVEL = 1
+# For layers that mostly never leave this machine: what a step made, and stand-ins.
+QUICK = 1
 _GZIP = 31  # zlib.h, deflateInit2: windowBits + 16 writes a gzip header
 _PIECE_BYTES = 2 << 20
 _IN_MEMORY_BYTES = 32 << 20
@@ -61,10 +61,10 @@ def write(content: "Content", members: "Iterable[Callable[[], Closable]]", recor
     return Result(digest, source.diff_id(), size, {**record, "unpacked": source.unpacked_bytes})
 
 
-def write_entries(content: "Content", found: "Sequence[Entry]", record: "Document") -> Result:
-    """Store a layer of `found`."""
+def write_entries(content: "Content", found: "Sequence[Entry]", record: "Document", level: int = _LEVEL) -> Result:
+    """Store a layer of `found`, packed at zlib's `level`."""
     with _passing_file(content.root, sum(item.size_bytes for item in found)) as packed:
-        with _Packer(packed) as packer:
+        with _Packer(packed, level) as packer:
             _write_tar(found, packer)
             packer.write(_END)
         packed.seek(0)
@@ -77,7 +77,7 @@ def write_tar(content: "Content", fill: "Callable[[TarWriter], Document]") -> Re
     import tempfile
 
     with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=content.root) as packed:
-        with _Packer(packed, _QUICK_LEVEL) as packer:
+        with _Packer(packed, QUICK) as packer:
             writer = TarWriter(packer)
             record = fill(writer)
             writer.finish()

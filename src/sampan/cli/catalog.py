@@ -25,6 +25,8 @@ FAMILIES = {
     "inspect": "inspect",
     "build": "build",
     "lint": "lint",
+    "bootstrap": "bootstrap",
+    "outdated": "bootstrap",
     "images": "image",
     "tag": "image",
     "rmi": "image",

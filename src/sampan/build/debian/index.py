@@ -27,7 +27,7 @@ MAX_RELEASE_BYTES = 4 * 1024 * 1024
 MAX_PACKED_BYTES = 64 * 1024 * 1024
 MAX_PACKAGES_BYTES = 512 * 1024 * 1024
 # Updates of these come in the suite itself.
-_ROLLING = ("sid", "unstable")
+ROLLING = ("sid", "unstable")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def load(
     main = archive(apt)
     found = [reader.suite(main, suite)]
     security = next((other for other in apt.archives if other.is_security()), None)
-    if suite in _ROLLING:
+    if suite in ROLLING:
         return found
     for other, name in ((main, f"{suite}-updates"), (security, f"{suite}-security")):
         if other is not None:

@@ -61,7 +61,10 @@ class Packages:
             self._providers = {}
             for offset in _starts(self._contents, b"Provides: "):
                 stanza = self._contents.rfind(b"\n\n", 0, offset)
-                package = self._parse(stanza + 2 if stanza >= 0 else 0)
+                try:
+                    package = self._parse(stanza + 2 if stanza >= 0 else 0)
+                except Corrupt:
+                    continue  # larger than we take; whoever asks for it by its own name is told
                 for provided in package.provides:
                     self._providers.setdefault(provided, []).append(package.name)
         return self._providers.get(name, [])
