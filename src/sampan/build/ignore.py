@@ -4,6 +4,8 @@ from sampan.errors import InvalidArgument, Place
 
 _MAX_PATTERNS = 1000
 _MAX_PATTERN = 1000
+_MAX_SEEN = 100_000
+_WILD = frozenset("*?[\\")
 # What no image of a project wants: version control, environments, caches, editors, Sampan's own lock. A `.env` holds
 # secrets more often than not; `!.env` in .dockerignore brings it back.
 DEFAULTS = (
@@ -15,10 +17,12 @@ DEFAULTS = (
 class Rules:
     """Patterns in order, each with whether it takes paths back in."""
 
-    __slots__ = ("_has_exceptions", "_patterns")
+    __slots__ = ("_has_exceptions", "_patterns", "_seen")
 
     def __init__(self, patterns: "list[tuple[bool, tuple[str, ...]]]") -> None:
         self._patterns = patterns
+        # Component of a pattern and of a path -> whether they match: few names make many paths.
+        self._seen: dict[tuple[str, str], bool] = {}
         self._has_exceptions = any(is_exception for is_exception, _ in patterns)
 
     def excludes(self, path: str) -> bool:
@@ -26,7 +30,7 @@ class Rules:
         parts = path.split("/")
         out = False
         for is_exception, pattern in self._patterns:
-            if out is is_exception and any(_match(pattern, parts[:end]) for end in range(1, len(parts) + 1)):
+            if out is is_exception and self._matches(pattern, parts):
                 out = not is_exception
         return out
 
@@ -35,7 +39,7 @@ class Rules:
         parts = path.split("/")
         found = ""
         for is_exception, pattern in self._patterns:
-            if bool(found) is is_exception and any(_match(pattern, parts[:end]) for end in range(1, len(parts) + 1)):
+            if bool(found) is is_exception and self._matches(pattern, parts):
                 found = "" if is_exception else "/".join(pattern)
         return found
 
@@ -45,9 +49,36 @@ class Rules:
 
     def _may_come_back(self, parts: list[str]) -> bool:
         return self._has_exceptions and any(
-            is_exception and ("**" in pattern or (len(pattern) > len(parts) and _match(pattern[: len(parts)], parts)))
+            is_exception
+            and ("**" in pattern or (len(pattern) > len(parts) and self._match(pattern[: len(parts)], parts)))
             for is_exception, pattern in self._patterns
         )
+
+    def _matches(self, pattern: tuple[str, ...], parts: list[str]) -> bool:
+        """Tell whether a pattern matches a path or a directory above it."""
+        if "**" not in pattern:
+            return len(pattern) <= len(parts) and self._match(pattern, parts[: len(pattern)])
+        return any(self._match(pattern, parts[:end]) for end in range(1, len(parts) + 1))
+
+    def _match(self, pattern: tuple[str, ...], parts: list[str]) -> bool:
+        """Match whole components; `**` is any number of them. Iterative: hostile ones cost len x len at most."""
+        reached = {0}
+        for part in pattern:
+            if part == "**":
+                reached = set(range(min(reached), len(parts) + 1))
+            else:
+                reached = {at + 1 for at in reached if at < len(parts) and self._match_name(part, parts[at])}
+            if not reached:
+                return False
+        return len(parts) in reached
+
+    def _match_name(self, pattern: str, text: str) -> bool:
+        found = self._seen.get((pattern, text))
+        if found is None:
+            if len(self._seen) > _MAX_SEEN:
+                self._seen.clear()
+            found = self._seen[pattern, text] = match_name(pattern, text)
+        return found
 
 
 def parse(content: bytes, path: str = ".dockerignore", *, defaults: "tuple[str, ...]" = DEFAULTS) -> Rules:
@@ -69,22 +100,9 @@ def parse(content: bytes, path: str = ".dockerignore", *, defaults: "tuple[str, 
     return Rules(patterns)
 
 
-def _match(pattern: tuple[str, ...], parts: "list[str]") -> bool:
-    """Match whole components; `**` is any number of them. Iterative: a hostile pattern costs no more than len x len."""
-    reached = {0}
-    for part in pattern:
-        if part == "**":
-            reached = set(range(min(reached), len(parts) + 1))
-        else:
-            reached = {at + 1 for at in reached if at < len(parts) and match_name(part, parts[at])}
-        if not reached:
-            return False
-    return len(parts) in reached
-
-
 def match_name(pattern: str, text: str) -> bool:
     """Tell whether a pattern matches one component: `*`, `?`, `[…]` and escapes, as Go's filepath.Match."""
-    if not any(character in pattern for character in "*?[\\"):
+    if _WILD.isdisjoint(pattern):
         return pattern == text
     tokens = _tokens(pattern)
     reached = {0}
