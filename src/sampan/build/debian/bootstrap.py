@@ -60,12 +60,6 @@ _MAX_FILE_BYTES = 64 << 20
 _CONFIGURE_SECONDS = 1800.0
 _NO_SERVICES = b"#!/bin/sh\n# an image's services are not started while it is made\nexit 101\n"
 _SCRIPT = """
-for name in $PREINST; do
-    script=/var/lib/dpkg/info/$name.preinst
-    if [ -x "$script" ]; then
-        DPKG_MAINTSCRIPT_NAME=preinst DPKG_MAINTSCRIPT_PACKAGE=$name "$script" install || exit
-    fi
-done
 dpkg --configure -a || exit
 ldconfig
 if [ -n "$RECIPE" ]; then /bin/sh -c "$RECIPE" || exit; fi
@@ -161,6 +155,9 @@ class _Bootstrap:
         version = _upstream(main.version)
         inside = release.product if wanted.repository == "debian" else f"{release.product.split()[0]} {version}"
         self._ground.sink(Event("choice", "inside", f"{inside}, of Debian's {release.suite}"))
+        if wanted.is_other(release, version):
+            text = f"{inside} is inside, where the name says {wanted.title} {wanted.version}".rstrip()
+            self._ground.sink(Event("warning", reference.familiar(), text))
         raw, manifest = self._documents(wanted, release, stage, reference, main)
         images, database = Images(self._ground.database), self._ground.database
         with database.transaction():
@@ -217,7 +214,7 @@ class _Bootstrap:
         manifest = manifest_of(chosen, suites, suite=release.suite, architecture=self._architecture)
         files, newest = self._files(wanted, manifest, below)
         under = [*below.layers, files]
-        configured = self._configured(wanted, release, under, max(newest, below.newest))
+        configured = self._configured(wanted, under, max(newest, below.newest))
         return _Stage(
             layers=(*under, configured),
             manifests=(*below.manifests, manifest),
@@ -256,13 +253,14 @@ class _Bootstrap:
         self._ground.sink(Event("done", subject, f"{len(unpacked)} packages", current=result.size_bytes))
         return result, newest
 
-    def _configured(self, wanted: Recipe, release: Release, under: Sequence[Result], newest: int) -> Result:
+    def _configured(self, wanted: Recipe, under: Sequence[Result], newest: int) -> Result:
         """Return the layer of what configuring the packages changes."""
         env = {
             "DEBIAN_FRONTEND": "noninteractive",
             "DEBCONF_NONINTERACTIVE_SEEN": "true",
             "LC_ALL": "C.UTF-8",
-            "PREINST": " ".join(release.preinst),
+            # Else the order of sets, and with it compiled files, would differ from run to run.
+            "PYTHONHASHSEED": "0",
             "RECIPE": wanted.script,
             "VERSION": wanted.version,
             "SOURCE_DATE_EPOCH": str(newest),

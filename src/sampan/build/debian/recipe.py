@@ -3,10 +3,10 @@
 A recipe is one TOML file, called as its repository:
 
     title, below            what it is, and the repository whose slim image lies below it (none for `debian`)
-    any_version             a tag may name any version: what is inside is said aloud, where `python:3.10` is an error
+    any_version             a tag may name any version, and what is inside is said; else it is an error (`python:3.10`)
     flavours                suffix of a tag -> further packages; `aliases` are suffixes that mean another, and warn
-    [[releases]]            suite, product, versions, packages, main (the program that labels name), preinst, env;
-                            in order of preference: the first that has the version, and that the mirror has
+    [[releases]]            suite, product, versions, packages, main (the package that people mean); in order of
+                            preference: the first that has the version, and that the mirror has
     script                  a shell script that runs in the image when the packages are configured
     [files]                 path in the image -> a file beside the recipe, and its mode
     [config]                the image's config, in docker's words; `{version}` and `{main_version}` are filled in
@@ -39,7 +39,6 @@ class Release:
     main: str
     versions: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    preinst: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +65,12 @@ class Recipe:
     config: "Document"
     has_documents: bool
     warnings: tuple[str, ...]
+
+    def is_other(self, release: Release, version: str) -> bool:
+        """Tell whether a release's product and `version` are not what the name says."""
+        says_version = self.version[:1].isdigit()
+        is_within = f"{version}.".startswith(f"{self.version}.")
+        return release.product.split()[0] != self.title or (says_version and not is_within)
 
 
 def names() -> list[str]:
@@ -149,7 +154,6 @@ class _Tag:
             main=table["main"].replace("{version}", version),
             versions=tuple(table.get("versions", ())),
             packages=tuple(_filled(table["packages"], version)),
-            preinst=tuple(table.get("preinst", ())),
         )
 
     def _no_release(self, version: str, suite: str, releases: list[Release]) -> InvalidArgument:
