@@ -2,8 +2,15 @@
 
 import pytest
 
-from sampan.engine import run_options
-from sampan.engine.run_options import RunOptions, Ulimit, VolumeMount
+from sampan.engine import record, run_options
+from sampan.engine.run_options import (
+    HealthCheck,
+    NetworkRequest,
+    RestartPolicy,
+    RunOptions,
+    Ulimit,
+    VolumeMount,
+)
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.network.endpoint import PortMapping
 
@@ -23,10 +30,32 @@ def test_options_survive_their_record() -> None:
         labels={"x": "y"},
         memory_bytes=1 << 28,
         tty=True,
+        networks=(NetworkRequest("front", aliases=("a", "b"), ip="10.5.0.7"), NetworkRequest("back")),
+        health=HealthCheck(("CMD", "true"), interval_ns=1, retries=2),
+        restart=RestartPolicy("on-failure", 3),
     )
     assert RunOptions.parse(options.document()).document() == options.document()
     assert RunOptions.parse(options.document()).command == ("sh", "-c", "true")
     assert RunOptions.parse(RunOptions("a").document()).entrypoint is None
+
+
+def test_options_of_version_1_mean_what_they_meant() -> None:
+    """A container that was made when there was one network, no health check and no restart policy."""
+    old = RunOptions("busybox").document()
+    for name in ("networks", "health", "restart", "dns_option", "expose"):
+        del old[name]
+    found = RunOptions.parse(record._options({"version": 1, "options": old | {"network": "default"}}))
+    assert found.document() == RunOptions("busybox").document()
+    assert found.network_mode == "bridge"
+
+
+def test_networks_are_written_as_docker_s() -> None:
+    """A name, or key and value; what is unknown is refused."""
+    assert run_options.parse_network("front").name == "front"
+    asked = run_options.parse_network("name=front,alias=a,alias=b,ip=10.5.0.7")
+    assert (asked.name, asked.aliases, asked.ip) == ("front", ("a", "b"), "10.5.0.7")
+    with pytest.raises(InvalidArgument):
+        run_options.parse_network("name=front,driver-opt=x")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """The state file and the lock: who lives, and what is believed."""
 
+import json
 import os
 
 import pytest
 
 from sampan.engine import state
 from sampan.errors import Corrupt, Unsupported
+from sampan.network.endpoint import Endpoint
 
 pytestmark = [pytest.mark.first]
 
@@ -49,6 +51,24 @@ def test_a_state_is_read_as_it_was_written(tmp_path: object) -> None:
     told = state.State(state.EXITED, exit_code=3, oom_killed=True, network={"address": "192.0.2.1"})
     state.write(str(tmp_path), told)
     assert state.read(str(tmp_path)).document() == told.document()
+
+
+def test_a_state_of_version_1_is_brought_up(tmp_path: object) -> None:
+    """As a monitor from before an upgrade writes it: its one network is the first of the list."""
+    port = {"container_port": 80, "host_ip": "0.0.0.0", "host_port": 8000, "host_last": 8000, "protocol": "tcp"}
+    place = {"container_id": "c", "bridge": "sampan0", "address": "10.1.0.2", "gateway": "10.1.0.1", "prefix": 16}
+    network = place | {"kind": "bridge", "ports": [port], "mac": "m", "held": [7], "forwarder": 0, "is_connected": True}
+    for told, expected in ((network, 1), ({"kind": "none"}, 0), ({}, 0)):
+        content = {"version": 1, "status": "running", "network": told}
+        with open(f"{tmp_path}/state.json", "w", encoding="utf-8") as file:
+            json.dump(content, file)
+        found = state.read(str(tmp_path)).network
+        assert len(found.get("endpoints", ())) == expected
+    with open(f"{tmp_path}/state.json", "w", encoding="utf-8") as file:
+        json.dump({"version": 1, "network": network}, file)
+    found = state.read(str(tmp_path)).network
+    assert found["held"] == [7]
+    assert Endpoint.parse(found["endpoints"][0]).ports[0].host_port == 8000
 
 
 @pytest.mark.parametrize(

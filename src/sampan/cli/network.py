@@ -4,7 +4,7 @@ from sampan.cli import format as formats
 from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.engine import network, run_options
+from sampan.engine import label, network, run_options
 from sampan.network.endpoint import HOST, NONE
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     pairs = resource.filters(parsed, ("label",))
     if not resource.is_sure(parsed, printer, "this removes every network that no container is on"):
         return 1
-    for name in network.prune(settings, [label for _, label in pairs]):
+    for name in network.prune(settings, [word for _, word in pairs]):
         printer.out(name)
     return 0
 
@@ -83,7 +83,7 @@ def _passes(row: "Document", pairs: list[tuple[str, str]]) -> bool:
 def _has(row: "Document", key: str, value: str) -> bool:
     match key:
         case "label":
-            return network.has_labels(row["Labels"], [value])
+            return label.has_all(row["Labels"], [value])
         case "id":
             return bool(row["Id"].startswith(value))
         case "name":

@@ -4,7 +4,7 @@ from sampan.cli import format as formats
 from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.engine import run_options, volume
+from sampan.engine import label, run_options, volume
 from sampan.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     which = "every volume" if everything else "every anonymous volume"
     if not resource.is_sure(parsed, printer, f"this removes {which} that no container has"):
         return 1
-    for name in volume.prune(settings, everything=everything, labels=[label for _, label in pairs]):
+    for name in volume.prune(settings, everything=everything, labels=[word for _, word in pairs]):
         printer.out(name)
     return 0
 
@@ -75,8 +75,7 @@ def _passes(row: "Document", pairs: list[tuple[str, str]]) -> bool:
 def _has(row: "Document", key: str, value: str) -> bool:
     match key:
         case "label":
-            name, equals, wanted = value.partition("=")
-            return name in row["Labels"] and (not equals or row["Labels"][name] == wanted)
+            return label.has_all(row["Labels"], [value])
         case "name":
             return value in row["Name"]
         case "dangling":

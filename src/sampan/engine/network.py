@@ -12,7 +12,7 @@ import os
 import time
 
 from sampan.database import connection
-from sampan.engine import record, rootless, state, sweep
+from sampan.engine import label, record, rootless, state, sweep
 from sampan.engine.run_options import check_name
 from sampan.errors import Conflict, Internal, InvalidArgument, NotFound, Unsupported
 from sampan.network import ipam
@@ -103,7 +103,7 @@ def prune(settings: "Settings", labels: "Iterable[str]" = ()) -> list[str]:
         sweep.fold(database, settings)
         used = {request.name for container in record.every(database) for request in container.options.networks}
         unused = [n for n in ipam.every(database) if n.name not in {BRIDGE, *used} and n.id not in used]
-        gone = [network for network in unused if has_labels(network.labels, labels)]
+        gone = [network for network in unused if label.has_all(network.labels, labels)]
         for network in gone:
             _remove(database, settings, network)
     return [network.name for network in gone]
@@ -121,12 +121,6 @@ def inspect(settings: "Settings", name: str) -> "Document":
         names = {container.id: container.name for container in record.active(database)}
         leased = ipam.leases(database, network)
     return _document(network, {holder: (names.get(holder, holder), address) for address, holder in leased})
-
-
-def has_labels(labels: "Mapping[str, str]", wanted: "Iterable[str]") -> bool:
-    """Tell whether `labels` have all that is wanted: `key` or `key=value` each."""
-    pairs = (word.partition("=") for word in wanted)
-    return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)
 
 
 def _find(database: "Database", name: str) -> Network:

@@ -223,6 +223,8 @@ def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[s
 
     `labels` are `key` or `key=value`: only volumes that have them all.
     """
+    from sampan.engine import label  # not on the way to a container
+
     rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.settle(database, settings)
@@ -230,7 +232,9 @@ def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[s
             used = _used(database)
             rows = list(database.execute("SELECT name, created, record FROM volumes ORDER BY name"))
             found = [_document(settings, *row) for row in rows if row[0] not in used]
-            gone = [v["Name"] for v in found if everything or is_anonymous(v["Name"]) if _has(v["Labels"], labels)]
+            gone = [
+                v["Name"] for v in found if everything or is_anonymous(v["Name"]) if label.has_all(v["Labels"], labels)
+            ]
             for name in gone:
                 _remove(database, settings, name)
         trash.empty(settings.root)
@@ -280,8 +284,3 @@ def _document(settings: "Settings", name: str, created: int, text: str) -> "Docu
         "Options": None,
         "Scope": "local",
     }
-
-
-def _has(labels: "Mapping[str, str]", wanted: "Iterable[str]") -> bool:
-    pairs = (word.partition("=") for word in wanted)
-    return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)
