@@ -87,6 +87,27 @@ def test_hello_world(
     assert json.loads(shown)["Repository"] == "hello-world"
 
 
+@pytest.mark.usefixtures("no_registry", "hello")
+def test_a_base_that_is_not_here_is_fetched(
+    sampan: Command, environment: dict[str, str], registry: Registry, place: str
+) -> None:
+    """`FROM` asks the registry for what is not here, `--pull` for all; where nobody has it, its line is told."""
+    mirror(environment, registry)
+    publish(sampan, registry, "library/base")
+    Path(place, "Dockerfile").write_text("FROM base\nLABEL a=b\n", encoding="utf-8")
+    sampan("build", "-t", "made", place, check=True)
+    asked = len(registry.asked("library/base"))
+    sampan("build", "-t", "made", place, check=True)
+    assert len(registry.asked("library/base")) == asked
+    sampan("build", "--pull", "-t", "made", place, check=True)
+    assert len(registry.asked("library/base")) > asked
+    Path(place, "Dockerfile").write_text("FROM python:3.9-slim\n", encoding="utf-8")
+    done = sampan("build", place)
+    assert done.returncode == 1
+    assert "Dockerfile:1" in done.stderr
+    assert "`sampan bootstrap python:3.9-slim`" in done.stderr
+
+
 def test_hello_world_without_a_registry(sampan: Command, no_registry: None) -> None:
     """Where nobody answers there is one error, with docker's status, that says what to do."""
     for words, status in (

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sampan.build.python.plan import Plan
     from sampan.build.stages import Options
     from sampan.database.connection import Database
-    from sampan.errors import Place
     from sampan.events import Sink
     from sampan.image.store import Image
     from sampan.oci.reference import Reference
@@ -81,14 +80,13 @@ def build_dockerfile(
     directory: str,
     options: "Options",
     *,
-    resolve: "Callable[[str, Place], Image] | None" = None,
     sink: "Sink" = ignore,
     clock: "Callable[[], float]" = time.time,  # noqa: TID251 -- the default of the parameter
 ) -> BuildResult:
-    """Build by a Dockerfile; `resolve` brings a base that is not in the store."""
+    """Build by a Dockerfile."""
     from sampan.build import stages
 
-    image = stages.build(settings, database, directory, options, resolve=resolve, sink=sink, clock=clock)
+    image = stages.build(settings, database, directory, options, sink=sink, clock=clock)
     ports = (image.config.get("config") or {}).get("ExposedPorts") or {}
     first = next((port for port in ports if port.endswith("/tcp")), "")
     return BuildResult(image, int(first.partition("/")[0]) if first else None)

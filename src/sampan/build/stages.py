@@ -18,12 +18,13 @@ from sampan.build.stock import Stock, is_empty
 from sampan.build.tree import Directory
 from sampan.build.workshop import Workshop
 from sampan.database.lease import Lease
-from sampan.errors import Internal, InvalidArgument, NotFound, Place
+from sampan.errors import Internal, InvalidArgument, NotFound, Place, SampanError
 from sampan.events import Event
 from sampan.image.content import Content
 from sampan.image.store import Images
 from sampan.oci import image as documents
 from sampan.oci.digest import Digest
+from sampan.oci.reference import Reference
 from sampan.storage.space import saying_how_to_free_space
 
 TYPE_CHECKING = False
@@ -40,21 +41,21 @@ if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.events import Sink
     from sampan.image.store import Image
-    from sampan.oci.reference import Reference
     from sampan.settings.configuration import Settings
 
 NAMES = ("Dockerfile", "dockerfile")
 COMMENT = "sampan.dockerfile.v0"
-# What `sampan bootstrap` makes stand-ins of.
-BOOTSTRAPPED = ("debian", "python", "nginx", "redis", "mysql")
 _IGNORE_BYTES = 1 << 20
 _OCI_LAYERS = {documents.DOCKER_LAYER: documents.OCI_LAYER, documents.DOCKER_LAYER_GZIP: documents.OCI_LAYER_GZIP}
 
 
 class Options:
-    """How to build: `file` is the Dockerfile's path, `content` its text where it came by another way."""
+    """How to build: `file` is the Dockerfile's path, `content` its text where it came by another way.
 
-    __slots__ = ("content", "file", "no_cache", "request", "secrets", "tags")
+    `is_fresh` asks the registry for each base, whether it is here or not.
+    """
+
+    __slots__ = ("content", "file", "is_fresh", "no_cache", "request", "secrets", "tags")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Options:
         content: bytes | None = None,
         tags: "Sequence[Reference]" = (),
         no_cache: bool = False,
+        is_fresh: bool = False,
         secrets: "Mapping[str, bytes] | None" = None,
     ) -> None:
         self.request = request
@@ -71,6 +73,7 @@ class Options:
         self.content = content
         self.tags = tuple(tags)
         self.no_cache = no_cache
+        self.is_fresh = is_fresh
         self.secrets = dict(secrets or {})
 
 
@@ -85,14 +88,13 @@ def build(
     directory: str,
     options: Options,
     *,
-    resolve: "Callable[[str, Place], Image] | None" = None,
     sink: "Sink",
     clock: "Callable[[], float]",
 ) -> "Image":
     """Build the Dockerfile with the context `directory`, name the image, and return it.
 
-    `resolve` brings an image that is not in the store. Raises InvalidArgument and NotFound with a place for what is
-    wrong with the file, and what a step's failure is; whatever it raises, the store is as it was.
+    Raises InvalidArgument and NotFound with a place for what is wrong with the file, what a pull raises for a base that
+    is not here, and what a step's failure is; whatever it raises, the store is as it was.
     """
     shown, content = text(directory, options.file) if options.content is None else (NAMES[0], options.content)
     dockerfile = parser.parse(content, shown)
@@ -112,18 +114,10 @@ def build(
         try:
             with workshop:
                 stock = Stock(workshop, context, rules(directory, options.file) or ignore.Rules([]))
-                world = _World(workshop, stock, resolve)
+                world = _World(workshop, stock, is_fresh=options.is_fresh)
                 return _Build(world, options).image(lower(stages, options.request, world))
         finally:
             context.close()
-
-
-def missing(name: str, near: "Sequence[str]" = ()) -> tuple[str, ...]:
-    """Return what to do about a base that is not here."""
-    repository = name.partition("@")[0].partition(":")[0]
-    if repository in BOOTSTRAPPED:
-        return (*near, f"`sampan bootstrap {name}` makes a stand-in from signed Debian packages")
-    return (*near, f"`sampan load` and `sampan import` bring images in; what is here may be named `{name}`")
 
 
 def text(directory: str, file: str) -> tuple[str, bytes]:
@@ -173,27 +167,41 @@ def _near(directory: str, name: str) -> tuple[str, ...]:
 class _World:
     """What lowering asks of the machine."""
 
-    def __init__(self, workshop: Workshop, stock: Stock, resolve: "Callable[[str, Place], Image] | None") -> None:
+    def __init__(self, workshop: Workshop, stock: Stock, *, is_fresh: bool) -> None:
         self.workshop = workshop
         self.stock = stock
-        self._resolve = resolve
+        self._is_fresh = is_fresh
         self.images: dict[str, Image] = {}
 
     def image(self, name: str, at: Place) -> Base:
-        """Return a base of the store, or what `resolve` brings."""
+        """Return a base: the image of the store, else what a registry has."""
         try:
-            image = Images(self.workshop.database).find(name)
+            image = self._fetch(name) if self._is_fresh else Images(self.workshop.database).find(name)
         except NotFound as error:
-            if self._resolve is None:
-                raise NotFound(
-                    f"the base `{name[:160]}` is not here", hints=missing(name, _told(error)), at=at
-                ) from None
-            image = self._resolve(name, at)
-        except InvalidArgument as error:
-            raise InvalidArgument(error.what, hints=error.hints, at=at) from error.__cause__
+            image = self._fetch_instead(name, at, error)
+        except SampanError as error:
+            error.at = error.at or at
+            raise
         chain_id = self.stock.add(image)
         self.images[chain_id] = image
         return Base(name, image.config, chain_id)
+
+    def _fetch_instead(self, name: str, at: Place, missing: NotFound) -> "Image":
+        """Return what a registry has; its error also says what is nearly called so here."""
+        try:
+            return self._fetch(name)
+        except SampanError as error:
+            error.at = error.at or at
+            error.hints = (*_told(missing), *error.hints)
+            raise
+
+    def _fetch(self, name: str) -> "Image":
+        """Pull an image."""
+        # Only where there is something to fetch: it brings the whole of HTTP.
+        from sampan.image import transfer
+
+        workshop = self.workshop
+        return transfer.pull(workshop.settings, workshop.database, Reference.parse(name), sink=workshop.sink).image
 
     def files(self, sources: "Sequence[str]", excludes: "Sequence[str]", item: "Instruction") -> str:
         """Return the digest of what an instruction takes of the context."""

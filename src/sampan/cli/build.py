@@ -23,7 +23,7 @@ PROGRESS = ("auto", "plain", "tty", "quiet")
 NETWORKS = ("default", "none", "host")
 MAX_SECRET_BYTES = 500 << 10
 # Flags that mean nothing without a Dockerfile, and those that mean nothing with one.
-_DOCKERFILE = ("file", "build-arg", "target", "label", "secret", "network", "add-host")
+_DOCKERFILE = ("file", "build-arg", "target", "label", "pull", "secret", "network", "add-host")
 _PROJECT = ("locked", "upgrade", "emit-dockerfile")
 _STDIN = "-"
 
@@ -100,9 +100,6 @@ def _check(parsed: Parsed) -> None:
         raise InvalidArgument(f"`--progress` cannot be `{progress}`", hints=(f"it can be {', '.join(PROGRESS)}",))
     if network not in NETWORKS:
         raise InvalidArgument(f"`--network` cannot be `{network}`", hints=(f"it can be {', '.join(NETWORKS)}",))
-    if parsed.is_set("pull"):
-        hints = ("leave `--pull` out: the base that is here is taken",)
-        raise Unsupported("`--pull` is not there yet", hints=hints)
 
 
 def _without_path(parsed: Parsed) -> InvalidArgument:
@@ -176,6 +173,7 @@ def _options(parsed: Parsed, settings: "Settings", content: bytes | None) -> "Op
         content=content,
         tags=parsed.convert_all("tag", image.parse_name),
         no_cache=parsed.is_set("no-cache"),
+        is_fresh=parsed.is_set("pull"),
         secrets=dict(_secret(word, settings) for word in parsed.words("secret")),
     )
 
@@ -259,7 +257,7 @@ COMMANDS = (
             Flag("network", "string", f"the network of RUN: {', '.join(f'`{name}`' for name in NETWORKS)}"),
             Flag("no-cache", "bool", "build everything again"),
             Flag("progress", "string", f"{', '.join(f'`{name}`' for name in PROGRESS)}"),
-            Flag("pull", "bool", "not there yet: look for a newer base"),
+            Flag("pull", "bool", "ask the registry for each base, here or not"),
             Flag("quiet", "bool", "print the image's id and nothing else", short="q"),
             Flag(
                 "secret", "list", "what RUN --mount=type=secret may see: `id=NAME,src=FILE` or `id=NAME,env=VARIABLE`"

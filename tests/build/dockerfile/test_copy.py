@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unavailable, Unsupported
 from tests.build.dockerfile.kitchen import Kitchen
 
 pytestmark = [pytest.mark.first, pytest.mark.root]
@@ -166,7 +166,7 @@ def test_add_unpacks_archives(kitchen: Kitchen, kind: str) -> None:
         ("COPY --chown=user:staff sub /x", InvalidArgument, "the group `staff` is not in", "add it before this line"),
         ("COPY --chmod=rwx sub /x", InvalidArgument, "is no mode", "write it like `--chmod=755`"),
         ("COPY whited /x", Unsupported, "means a deleted file", ""),
-        ("COPY --from=build2 a /b", NotFound, "`build2` is not here", ""),
+        ("COPY --from=127.0.0.1:1/build2 a /b", Unavailable, "cannot be reached", ""),
         ("COPY pipe /x", InvalidArgument, "is a device or pipe", "keep it out"),
         ("COPY loop /x", InvalidArgument, "go in circles", ""),
     ],
