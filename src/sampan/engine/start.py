@@ -71,6 +71,7 @@ def create_and_start(
             except BaseException:
                 os.close(lock_fd)
                 trash.discard(settings.root, state.directory(settings, container.id))
+                trash.empty(settings.root)
                 raise
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
         with _Locked(database, settings, lock_fd):
