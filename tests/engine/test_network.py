@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from sampan.network import firewall, ipam
 from tests.engine.conftest import Store
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -98,3 +99,26 @@ def test_a_server_that_is_not_root_may_take_port_80(sampan: Command) -> None:
     script = "nc -l -p 80 & sleep 0.2; echo | nc -w 1 127.0.0.1 80 && echo ok"
     done = sampan("run", "--rm", "--network", "none", "-u", "1000", "busybox", "sh", "-c", script)
     assert "ok" in done.stdout, done.stderr
+
+
+def test_what_runs_is_published_again_after_a_flush(sampan: Command) -> None:
+    """Somebody flushes nft: the next container that starts puts the others' ports right, too."""
+    sampan("run", "-d", "--name", "web", "-p", "127.0.0.1::5000", "busybox", "sh", "-c", SERVER, check=True)
+    ports = _found(sampan, "web")["Ports"]["5000/tcp"]
+    assert isinstance(ports, list)
+    port = int(ports[0]["HostPort"])
+    assert _fetch("127.0.0.1", port) == "hello\n"
+    (made,) = json.loads(sampan("network", "inspect", "bridge", check=True).stdout)
+    interface = made["Options"]["com.docker.network.bridge.name"]
+    firewall.remove(ipam.Network("bridge", interface, "10.0.0.0", 16))
+    with pytest.raises(OSError, match=r"timed out|reset"):
+        _ask_once("127.0.0.1", port)
+    sampan("run", "--rm", "busybox", "true", check=True)
+    assert _fetch("127.0.0.1", port) == "hello\n"
+    sampan("rm", "-f", "web", check=True)
+
+
+def _ask_once(host: str, port: int) -> None:
+    with socket.create_connection((host, port), timeout=1) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        connection.recv(1)

@@ -160,6 +160,36 @@ def test_with_a_range_there_are_many_ids(subordinate: None, user: Command, store
     assert _left(user, store) == []
 
 
+def test_a_network_of_one_s_own(user: Command, store: Store) -> None:
+    """Names, isolation, a health check and a restart policy are what they are for root; and nothing is left."""
+    user("network", "create", "front", check=True)
+    words = ("--network", "front", "--network-alias", "www", "--restart", "always", "-p", "127.0.0.1::80")
+    check = ("--health-cmd", "test -e /etc", "--health-interval", "100ms")
+    serve = "echo hello > /index.html; httpd -f -p 80 -h / & while [ ! -e /end ]; do sleep 0.1; done; rm /end"
+    user("run", "-d", "--name", "web", *words, *check, "busybox", "sh", "-c", serve, check=True)
+    (found,) = json.loads(user("inspect", "web", check=True).stdout)
+    address = found["NetworkSettings"]["Networks"]["front"]["IPAddress"]
+    shown = user("run", "--rm", "--network", "front", "busybox", "nslookup", "www")
+    assert f"Address: {address}\n" in shown.stdout, shown.stderr
+    time.sleep(1.2)  # so that the monitor has renewed itself
+    user("exec", "web", "touch", "/end", check=True)
+    deadline = time.monotonic() + 20
+    while True:
+        (found,) = json.loads(user("inspect", "web", check=True).stdout)
+        if found["RestartCount"] == 1 and found["State"].get("Health", {}).get("Status") == "healthy":
+            break
+        assert time.monotonic() < deadline, found["State"]
+        time.sleep(0.05)
+    port = found["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
+    assert _fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
+    shown = user("exec", "web", "nslookup", "web")
+    assert f"Address: {address}\n" in shown.stdout, shown.stderr
+    assert user("network", "rm", "front").returncode == 1
+    user("rm", "-f", "web", check=True)
+    user("network", "rm", "front", check=True)
+    assert _left(user, store) == []
+
+
 @pytest.mark.parametrize("point", ["command-committed", "monitor-created", "monitor-running", "monitor-recorded"])
 def test_a_crash_leaves_nothing(user: Command, store: Store, point: str) -> None:
     """Kill -9 at the points that matter: nothing is left after the next command."""

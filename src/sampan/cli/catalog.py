@@ -36,6 +36,11 @@ FAMILIES = {
     "network rm": "network",
     "network prune": "network",
     "compose": "compose.front",
+    "volume create": "volume",
+    "volume ls": "volume",
+    "volume inspect": "volume",
+    "volume rm": "volume",
+    "volume prune": "volume",
     "version": "system",
     "system reset": "system",
 }
@@ -66,6 +71,15 @@ GROUPS = {
         "prune": "network prune",
         "remove": "network rm",
         "rm": "network rm",
+    },
+    "volume": {
+        "create": "volume create",
+        "inspect": "volume inspect",
+        "list": "volume ls",
+        "ls": "volume ls",
+        "prune": "volume prune",
+        "remove": "volume rm",
+        "rm": "volume rm",
     },
     "system": {"reset": "system reset"},
 }

@@ -23,10 +23,12 @@ CREATE_FLAGS = (
     Flag("cpu-shares", "int", "weight among those who want the CPU (1024 is usual)", short="c"),
     Flag("cpus", "decimal", "number of CPUs, as in `0.5`"),
     Flag("dns", "list", "address of a DNS server"),
+    Flag("dns-option", "list", "option of resolv.conf"),
     Flag("dns-search", "list", "domain to search for short names"),
     Flag("entrypoint", "string", "replace the image's ENTRYPOINT; empty clears it"),
     Flag("env", "list", "set an environment variable; a bare name takes the caller's value", short="e"),
     Flag("env-file", "list", "read environment variables from a file"),
+    Flag("expose", "list", "name a port (`80`, `53/udp`, `3000-3010`) that `-P` publishes"),
     Flag("group-add", "list", "add a supplementary group"),
     Flag("health-cmd", "string", "command whose status says whether the container is healthy"),
     Flag("health-interval", "duration", "time between two checks (30s)"),
@@ -85,7 +87,7 @@ RUN_FLAGS = (
 LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
-    "disable-content-trust dns-option domainname expose gpus ip6 ipc isolation kernel-memory label-file link "
+    "disable-content-trust domainname gpus ip6 ipc isolation kernel-memory label-file link "
     "link-local-ip log-opt mac-address memory-reservation memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
@@ -129,6 +131,8 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         add_host=tuple(parsed.words("add-host")),
         dns=parsed.convert_all("dns", run_options.check_address),
         dns_search=tuple(parsed.words("dns-search")),
+        dns_option=tuple(parsed.words("dns-option")),
+        expose=tuple(port for group in parsed.convert_all("expose", run_options.parse_expose) for port in group),
         sysctl=dict(parsed.convert_all("sysctl", run_options.parse_pair)),
         labels=dict(parsed.convert_all("label", run_options.parse_pair)),
         stop_signal=parsed.text("stop-signal"),

@@ -33,6 +33,7 @@ def merged(options: "RunOptions", image: "Document") -> "Document":
             hints=(f"name one: `sampan run {options.image} COMMAND`",),
         )
     exposed = dict(image.get("ExposedPorts") or {})
+    exposed |= {word: {} for word in options.expose}
     exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
     return {
         "Hostname": options.hostname,

@@ -7,7 +7,7 @@ disconnects, the command that sweeps after a monitor that was killed.
 import _signal
 import os
 
-from sampan.errors import Conflict, NotFound
+from sampan.errors import Conflict, NotFound, SampanError
 from sampan.network import endpoint as endpoints
 from sampan.network import ipam
 from sampan.network.endpoint import BRIDGE, HOST, NONE, Endpoint, PortMapping
@@ -165,11 +165,14 @@ class Connector:
         "_kept",
         "_kind",
         "_networks",
+        "_root",
         "_run",
         "_sockets",
     )
 
-    def __init__(self, leased: "Document", *, run: str, is_rootless: bool, told: "Document | None" = None) -> None:
+    def __init__(
+        self, leased: "Document", *, root: str, run: str, is_rootless: bool, told: "Document | None" = None
+    ) -> None:
         """Take what `lease` returned; a normal user's bridges are in the holder's network, and ports are forwarded.
 
         For a container that is started again by its own monitor `told` is what `document` returned the last time: its
@@ -177,6 +180,7 @@ class Connector:
         """
         self._is_rootless = is_rootless
         self._is_again = told is not None
+        self._root = root
         self._run = run
         self._dns = leased["dns"] if told is None else told["dns"]
         # Where the container's queries for names come; see `redirect`.
@@ -229,7 +233,27 @@ class Connector:
             from sampan.network import bridge, firewall
 
             bridge.ensure(network)
-            firewall.ensure(network)
+            if firewall.ensure(network) and not self._is_rootless:
+                self._publish_others(network.interface)
+
+    def _publish_others(self, bridge: str) -> None:
+        """Publish again what runs on a bridge whose table is new: somebody may have flushed the one before.
+
+        Who runs is asked of the monitors' own files, for no database is open here.
+        """
+        from sampan.engine import state
+        from sampan.network import firewall
+
+        for name in os.listdir(f"{self._root}/containers"):
+            directory = f"{self._root}/containers/{name}"
+            try:
+                told = state.read(directory) if state.alive(directory) else state.State()
+                endpoints = [Endpoint.parse(endpoint) for endpoint in told.network.get("endpoints", ())]
+                for endpoint in endpoints if told.status == state.RUNNING else ():
+                    if endpoint.bridge == bridge:
+                        firewall.publish(endpoint)
+            except SampanError:
+                continue  # one that cannot be read, or whose port is another's by now, is not this container's care
 
     def connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the container's network namespace; `none` gives it a loopback that is up."""

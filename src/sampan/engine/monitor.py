@@ -131,7 +131,7 @@ class _Start:
                 setattr(self._state, name, before[name])
         told = None if before is None else before["network"]
         self._connector = links.Connector(
-            request["network"], run=settings.run, is_rootless=settings.uid != 0, told=told
+            request["network"], root=settings.root, run=settings.run, is_rootless=settings.uid != 0, told=told
         )
         self._cgroup: cgroup.Cgroup | None = None
         self._created: process.Created | foreign.Created | None = None

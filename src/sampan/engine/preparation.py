@@ -119,7 +119,7 @@ def request(
         "userxattr": settings.uid != 0,
         "features": ground.features,
     }
-    volumes = volume.prepare(database, settings, container.volumes, lambda: _open_root(root), container.created)
+    volumes = volume.prepare(database, settings, container, lambda: _open_root(root))
     return {
         "fault": fault.chosen(settings),
         "id": container.id,

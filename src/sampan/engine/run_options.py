@@ -26,7 +26,15 @@ ULIMITS = (
 RESTARTS = ("no", "on-failure", "always", "unless-stopped")
 _NAME_FIRST = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _NAME_REST = _NAME_FIRST + "_.-"
-_VOLUME_OPTIONS = ("ro", "rw", "z", "Z", "rprivate", "private", "rslave", "slave", "rshared", "shared", "nocopy")
+_PROPAGATIONS = ("rprivate", "private", "rslave", "slave", "rshared", "shared")
+_VOLUME_OPTIONS = ("ro", "rw", "z", "Z", *_PROPAGATIONS, "nocopy")
+# What each type of `--mount` may say beside source, target and readonly; consistency is a word of docker's for macOS.
+_MOUNT_TYPES = {
+    "bind": ("bind-propagation", "consistency"),
+    "volume": ("volume-nocopy", "consistency"),
+    "tmpfs": ("tmpfs-size", "tmpfs-mode"),
+}
+_MOUNT_KEYS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly"}
 
 
 class VolumeMount:
@@ -186,7 +194,6 @@ class RunOptions:
         "dns",
         "dns_option",
         "dns_search",
-        "domainname",
         "entrypoint",
         "env",
         "expose",
@@ -259,7 +266,6 @@ class RunOptions:
         dns: tuple[str, ...] = (),
         dns_search: tuple[str, ...] = (),
         dns_option: tuple[str, ...] = (),
-        domainname: str = "",
         expose: tuple[str, ...] = (),
         health: HealthCheck | None = None,
         restart: RestartPolicy | None = None,
@@ -307,7 +313,6 @@ class RunOptions:
         self.dns = dns
         self.dns_search = dns_search
         self.dns_option = dns_option
-        self.domainname = domainname
         self.expose = expose
         self.health = health or HealthCheck()
         self.restart = restart or RestartPolicy()
@@ -397,6 +402,15 @@ def parse_network(text: str) -> NetworkRequest:
     return NetworkRequest(name, aliases=tuple(aliases), ip=ip)
 
 
+def parse_expose(text: str) -> tuple[str, ...]:
+    """Parse an `--expose` word: `80`, `53/udp`, `3000-3010`; return docker's `80/tcp` for each port."""
+    from sampan.network import ports  # only with --expose
+
+    if ":" in text:
+        raise InvalidArgument(f"`{text}` has a host port", hints=("publish it: `-p`",))
+    return tuple(f"{mapping.container_port}/{mapping.protocol}" for mapping in ports.parse(text))
+
+
 def parse_restart(text: str) -> RestartPolicy:
     """Parse a `--restart` word: `no`, `on-failure`, `on-failure:3`, `always`, `unless-stopped`."""
     name, colon, count = text.partition(":")
@@ -434,24 +448,43 @@ def parse_tmpfs(text: str) -> VolumeMount:
 
 
 def parse_mount(text: str) -> VolumeMount:
-    """Parse a `--mount` word: `type=bind,source=/host,target=/in,readonly`."""
-    fields = dict(part.partition("=")[::2] for part in text.split(","))
+    """Parse a `--mount` word: `type=bind,source=/host,target=/in,readonly`, or docker's other keys for the same."""
+    fields = {_MOUNT_KEYS.get(key, key): value for key, _, value in (part.partition("=") for part in text.split(","))}
     kind = fields.pop("type", "volume")
-    source = fields.pop("source", fields.pop("src", ""))
-    target = fields.pop("target", fields.pop("destination", fields.pop("dst", "")))
-    word = fields.pop("readonly", fields.pop("ro", "false"))
-    options = tuple(f"{k[6:]}={v}" for k, v in fields.items() if k in {"tmpfs-size", "tmpfs-mode"})
+    if kind not in _MOUNT_TYPES:
+        raise InvalidArgument(f"the mount type `{kind}` is unknown", hints=(f"types: {', '.join(_MOUNT_TYPES)}",))
+    source, target = fields.pop("source", ""), fields.pop("target", "")
+    read_only = fields.pop("readonly", "false") in {"", "true", "1"}
     for key in fields:
-        if key not in {"tmpfs-size", "tmpfs-mode", "bind-propagation", "consistency", "volume-nocopy"}:
-            raise InvalidArgument(f"`{key}` in the mount `{text}` is unknown")
-    if kind not in {"bind", "volume", "tmpfs"}:
-        raise InvalidArgument(f"the mount type `{kind}` is unknown", hints=("types: bind, volume, tmpfs",))
+        if key not in _MOUNT_TYPES[kind]:
+            raise InvalidArgument(
+                f"`{key}` in the mount `{text}` is unknown",
+                hints=(f"`type={kind}` has {', '.join(_MOUNT_TYPES[kind])}",),
+            )
+    if kind == "bind":
+        source = os.path.abspath(source)
     if kind == "bind" and not os.path.exists(source):
         # docker: `--mount` never makes a missing source, `-v` does.
         raise NotFound(f"the bind source `{source}` does not exist", hints=(f"make it with `mkdir -p {source}`",))
-    path = os.path.abspath(source) if kind == "bind" else source
-    read_only = word in {"", "true", "1"}
-    return VolumeMount(kind, path, _destination(target, text), read_only=read_only, options=options)
+    if kind == "volume" and source:
+        check_name(source)
+    if kind == "tmpfs" and source:
+        raise InvalidArgument(f"a tmpfs has no source, as `{text}` says")
+    return VolumeMount(
+        kind, source, _destination(target, text), read_only=read_only, options=_mount_options(fields, kind)
+    )
+
+
+def _mount_options(fields: "dict[str, str]", kind: str) -> tuple[str, ...]:
+    """Return the mount words that the keys of a `--mount` mean."""
+    if kind == "tmpfs":
+        return tuple(f"{key.removeprefix('tmpfs-')}={value}" for key, value in fields.items())
+    if kind == "volume":
+        return ("nocopy",) if fields.get("volume-nocopy", "false") in {"", "true", "1"} else ()
+    word = fields.get("bind-propagation", "")
+    if word and word not in _PROPAGATIONS:
+        raise InvalidArgument(f"`{word}` is no propagation", hints=(f"there are {', '.join(_PROPAGATIONS)}",))
+    return (word,) if word else ()
 
 
 def parse_ulimit(text: str) -> Ulimit:

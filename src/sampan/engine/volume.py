@@ -1,34 +1,39 @@
-"""Volumes: what `-v` and an image's VOLUME lines mount. Hot path: only with volumes is there anything to do.
+"""Volumes: what `-v` and an image's VOLUME lines mount, and `sampan volume`. Hot path: most starts have none.
 
-A named volume is volumes/NAME/_data and a row; it is made when it is first used, and then filled with what the image
-has at that place (docker's copy-up), owner and mode of the place included. An anonymous one has a random name of 64 hex
-digits. A missing source of a `-v` bind is made as a directory (docker's words: "If you bind-mount a file or directory
-that does not yet exist, -v creates the endpoint").
+A named volume is volumes/NAME/_data and a row; it is made by `create`, or when it is first used. One that is empty, and
+that no other container has mounted, is filled with what the image has at that place (docker's copy-up), owner and mode
+of the place included; what is filled is a directory beside it, which then takes its place. An anonymous one has a
+random name of 64 hex digits. A missing source of a `-v` bind is made as a directory (docker's words: "If you bind-mount
+a file or directory that does not yet exist, -v creates the endpoint").
 
-SECURITY: the image is hostile: its files are reached through descriptors, links are never followed, and what is copied
-ends at FILES files and BYTES bytes.
+A volume is in use as long as a container, running or not, mounts it; only others are removed.
 """
 
+import errno
 import os
-import stat
+import time
 
-from sampan.engine.run_options import VolumeMount
-from sampan.errors import Exhausted, NotFound
+from sampan.database import connection
+from sampan.document import parse, render
+from sampan.engine import record, rootless, state, sweep
+from sampan.engine.run_options import VolumeMount, check_name
+from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from sampan.database.connection import Database
     from sampan.document import Document
+    from sampan.engine.record import Container
     from sampan.settings.configuration import Settings
 
-FILES = 1_000_000
-BYTES = 64 * 1024**3
-DEPTH = 200
-_CHUNK_BYTES = 1024 * 1024
-_NAME_BYTES = 32
+LOCAL = "local"
+ANONYMOUS_LENGTH = 64
+_ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+_HEX = frozenset("0123456789abcdef")
+_MOST_LABELS = 256
 
 
 def complete(volumes: tuple[VolumeMount, ...], image_volumes: "Document") -> tuple[VolumeMount, ...]:
@@ -43,7 +48,7 @@ def complete(volumes: tuple[VolumeMount, ...], image_volumes: "Document") -> tup
 def _named(volume: VolumeMount) -> VolumeMount:
     if volume.kind != "volume" or volume.source:
         return volume
-    name = os.urandom(_NAME_BYTES).hex()
+    name = os.urandom(ANONYMOUS_LENGTH // 2).hex()
     return VolumeMount("volume", name, volume.destination, read_only=volume.read_only, options=volume.options)
 
 
@@ -53,22 +58,21 @@ def data(settings: "Settings", name: str) -> str:
 
 
 def prepare(
-    database: "Database",
-    settings: "Settings",
-    volumes: tuple[VolumeMount, ...],
-    open_root: "Callable[[], int]",
-    created: int,
+    database: "Database", settings: "Settings", container: "Container", open_root: "Callable[[], int]"
 ) -> tuple[VolumeMount, ...]:
-    """Make what is not there and return the volumes with paths as sources.
+    """Make what is not there and return the container's volumes with paths as sources.
 
-    `open_root` returns a descriptor of the container's root, and is called only to fill a volume. `created` is in
-    nanoseconds since the epoch.
+    `open_root` returns a descriptor of the container's root, and is called only to fill a volume.
     """
-    return tuple(_prepare(database, settings, volume, open_root, created) for volume in volumes)
+    return tuple(_prepare(database, settings, container, volume, open_root) for volume in container.volumes)
 
 
 def _prepare(
-    database: "Database", settings: "Settings", volume: VolumeMount, open_root: "Callable[[], int]", created: int
+    database: "Database",
+    settings: "Settings",
+    container: "Container",
+    volume: VolumeMount,
+    open_root: "Callable[[], int]",
 ) -> VolumeMount:
     if volume.kind == "tmpfs":
         return volume
@@ -78,7 +82,9 @@ def _prepare(
     else:
         source = data(settings, volume.source)
         if not os.path.isdir(source):
-            _make(database, settings, volume, open_root, created)
+            _make(database, settings, container, volume, open_root)
+        elif "nocopy" not in volume.options and not os.listdir(source):
+            _fill_empty(database, settings, container, volume, open_root)
     return VolumeMount("bind", source, volume.destination, read_only=volume.read_only, options=volume.options)
 
 
@@ -92,119 +98,190 @@ def _make_bind_source(path: str) -> None:
 
 
 def _make(
-    database: "Database", settings: "Settings", volume: VolumeMount, open_root: "Callable[[], int]", created: int
+    database: "Database",
+    settings: "Settings",
+    container: "Container",
+    volume: VolumeMount,
+    open_root: "Callable[[], int]",
 ) -> None:
     """Fill a directory beside its place, and rename it there together with its row: a volume is whole or not there.
 
     Of two who make one volume at once the second's work goes into the trash.
     """
-    parent = f"{settings.root}/volumes"
-    fresh = f"{parent}/.{volume.source}-{os.getpid()}"
-    trash.discard(settings.root, fresh)
+    fresh = _fresh(settings, volume)
     os.makedirs(f"{fresh}/_data", 0o755)
     if "nocopy" not in volume.options:
-        root_fd = open_root()
-        try:
-            _fill(root_fd, volume.destination, f"{fresh}/_data")
-        finally:
-            os.close(root_fd)
+        from sampan.engine import copyup  # most starts fill no volume
+
+        copyup.fill(open_root, volume.destination, f"{fresh}/_data")
     with database.transaction():
-        if os.path.isdir(f"{parent}/{volume.source}"):
+        if os.path.isdir(f"{settings.root}/volumes/{volume.source}"):
             trash.discard(settings.root, fresh)
         else:
-            os.rename(fresh, f"{parent}/{volume.source}")
-        database.execute("INSERT OR IGNORE INTO volumes(name, created) VALUES (?, ?)", (volume.source, created))
+            os.rename(fresh, f"{settings.root}/volumes/{volume.source}")
+        _insert(database, volume.source, container.created, {})
 
 
-def _fill(root_fd: int, path: str, directory: str) -> None:
-    """Copy what the image has at `path`, if that is a directory."""
-    from sampan.runtime import target  # most starts fill no volume
+def _fill_empty(
+    database: "Database",
+    settings: "Settings",
+    container: "Container",
+    volume: VolumeMount,
+    open_root: "Callable[[], int]",
+) -> None:
+    """Fill a volume that is there and empty, unless another container has it mounted: that one would lose it."""
+    from sampan.engine import copyup
 
-    try:
-        source = target.find(root_fd, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return
-    destination = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        copy = _Copy()
-        copy.tree(source, destination, 0)
-    finally:
-        os.close(source)
-        os.close(destination)
-
-
-class _Copy:
-    """One copy, and how much of it is done."""
-
-    __slots__ = ("_bytes", "_files")
-
-    def __init__(self) -> None:
-        self._files = 0
-        self._bytes = 0
-
-    def tree(self, source: int, destination: int, depth: int) -> None:
-        """Copy the content of one open directory to another, then its attributes."""
-        if depth > DEPTH:
-            raise Exhausted(f"the image's directory is nested deeper than {DEPTH}, too deep to fill a volume from")
-        for name in os.listdir(source):
-            self._files += 1
-            if self._files > FILES:
-                raise Exhausted(f"the image's directory has more than {FILES} files, too many to fill a volume from")
-            self._entry(source, destination, name, depth)
-        _copy_attributes(os.fstat(source), destination)
-        for attribute in os.listxattr(source):
-            _copy_xattr(source, destination, attribute)
-
-    def _entry(self, source: int, destination: int, name: str, depth: int) -> None:
-        status = os.stat(name, dir_fd=source, follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode):
-            os.mkdir(name, 0o700, dir_fd=destination)
-            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            below, made = os.open(name, flags, dir_fd=source), os.open(name, flags, dir_fd=destination)
-            try:
-                self.tree(below, made, depth + 1)
-            finally:
-                os.close(below)
-                os.close(made)
-        elif stat.S_ISREG(status.st_mode):
-            self._file(source, destination, name)
-        elif stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=destination)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
-        elif stat.S_ISFIFO(status.st_mode):
-            os.mkfifo(name, stat.S_IMODE(status.st_mode), dir_fd=destination)
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=destination, follow_symlinks=False)
-        # Devices and sockets have no business in a volume.
-
-    def _file(self, source: int, destination: int, name: str) -> None:
-        flags = os.O_NOFOLLOW | os.O_CLOEXEC
-        reading = os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=source)
-        writing = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | flags, 0o600, dir_fd=destination)
-        try:
-            while data := os.read(reading, _CHUNK_BYTES):
-                self._bytes += len(data)
-                if self._bytes > BYTES:
-                    raise Exhausted(
-                        f"the image's directory is larger than {BYTES} bytes, too large to fill a volume from"
-                    )
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(writing, view) :]
-            _copy_attributes(os.fstat(reading), writing)
-            for attribute in os.listxattr(reading):
-                _copy_xattr(reading, writing, attribute)
-        finally:
-            os.close(reading)
-            os.close(writing)
+    fresh = _fresh(settings, volume)
+    os.makedirs(f"{fresh}/_data", 0o755)
+    if copyup.fill(open_root, volume.destination, f"{fresh}/_data"):
+        with database.transaction():
+            if not _is_mounted(database, volume.source, container.id):
+                try:
+                    # rename(2) takes the place of a directory only where that is empty.
+                    os.rename(f"{fresh}/_data", data(settings, volume.source))
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+    trash.discard(settings.root, fresh)
 
 
-def _copy_attributes(status: os.stat_result, fd: int) -> None:
-    os.fchown(fd, status.st_uid, status.st_gid)
-    os.fchmod(fd, stat.S_IMODE(status.st_mode))  # after chown, which takes set-id bits away
-    os.utime(fd, ns=(status.st_atime_ns, status.st_mtime_ns))
+def _is_mounted(database: "Database", name: str, but: str) -> bool:
+    others = (container for container in record.active(database) if container.id != but)
+    return any(v.kind == "volume" and v.source == name for container in others for v in container.volumes)
 
 
-def _copy_xattr(source: int, destination: int, name: str) -> None:
-    # The overlay's own bookkeeping stays behind.
-    if not name.startswith(("trusted.overlay.", "user.overlay.")):
-        os.setxattr(destination, name, os.getxattr(source, name))
+def _fresh(settings: "Settings", volume: VolumeMount) -> str:
+    """Return where a volume is filled (`sweep` knows these names), with nothing there."""
+    fresh = f"{settings.root}/volumes/.{volume.source}-{os.getpid()}"
+    trash.discard(settings.root, fresh)
+    return fresh
+
+
+def _insert(database: "Database", name: str, created: int, labels: "Mapping[str, str]") -> None:
+    values = (name, created, render({"labels": dict(labels)}))
+    database.execute("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?)", values)
+
+
+def create(
+    settings: "Settings", name: str = "", *, driver: str = LOCAL, labels: "Mapping[str, str] | None" = None
+) -> str:
+    """Make a volume and return its name, a random one where none was given; one that is there stays as it is (docker).
+
+    Raises InvalidArgument, Unsupported for another driver.
+    """
+    if driver != LOCAL:
+        raise Unsupported(f"the volume driver `{driver}` is not there", hints=("there is `local`",))
+    if labels and len(labels) > _MOST_LABELS:
+        raise InvalidArgument(f"{len(labels)} labels are more than {_MOST_LABELS}")
+    name = check_name(name) if name else os.urandom(ANONYMOUS_LENGTH // 2).hex()
+    rootless.enter(settings)
+    with connection.open(settings) as database, database.transaction():
+        os.makedirs(data(settings, name), 0o755, exist_ok=True)
+        _insert(database, name, time.time_ns(), labels or {})
+    return name
+
+
+def every(settings: "Settings") -> "list[Document]":
+    """Return docker's inspect document of every volume, by name, each with `InUse` beside docker's keys."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        sweep.settle(database, settings)
+        used = _used(database)
+        rows = list(database.execute("SELECT name, created, record FROM volumes ORDER BY name"))
+    return [_document(settings, *row) | {"InUse": row[0] in used} for row in rows]
+
+
+def inspect(settings: "Settings", name: str) -> "Document":
+    """Return docker's inspect document of a volume; raises NotFound."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        return _document(settings, *_row(database, name))
+
+
+def remove(settings: "Settings", name: str, *, force: bool = False) -> str:
+    """Remove a volume and return its name; raises Conflict where a container has it, NotFound unless `force`."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        sweep.settle(database, settings)
+        with database.transaction():
+            if not force:
+                _row(database, name)
+            holders = _used(database).get(name)
+            if holders:
+                raise Conflict(
+                    f"the volume `{name}` is in use by {', '.join(f'`{holder}`' for holder in holders)}",
+                    hints=(f"remove that first: `sampan rm {' '.join(holders)}`",),
+                )
+            _remove(database, settings, name)
+        trash.empty(settings.root)
+    return name
+
+
+def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[str]" = ()) -> list[str]:
+    """Remove the anonymous volumes, or with `everything` all, that no container has; return their names.
+
+    `labels` are `key` or `key=value`: only volumes that have them all.
+    """
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        sweep.settle(database, settings)
+        with database.transaction():
+            used = _used(database)
+            rows = list(database.execute("SELECT name, created, record FROM volumes ORDER BY name"))
+            found = [_document(settings, *row) for row in rows if row[0] not in used]
+            gone = [v["Name"] for v in found if everything or is_anonymous(v["Name"]) if _has(v["Labels"], labels)]
+            for name in gone:
+                _remove(database, settings, name)
+        trash.empty(settings.root)
+    return gone
+
+
+def is_anonymous(name: str) -> bool:
+    """Tell whether nobody named this volume."""
+    return len(name) == ANONYMOUS_LENGTH and _HEX.issuperset(name)
+
+
+def _row(database: "Database", name: str) -> tuple[str, int, str]:
+    row = database.row("SELECT name, created, record FROM volumes WHERE name = ?", (name,))
+    if row is None:
+        raise NotFound(f"there is no volume `{name}`", hints=("see what there is with `sampan volume ls`",))
+    return row[0], row[1], row[2]
+
+
+def _used(database: "Database") -> dict[str, list[str]]:
+    """Return the names of the containers that have each volume."""
+    used: dict[str, list[str]] = {}
+    for container in record.every(database):
+        for mount in container.volumes:
+            if mount.kind == "volume":
+                used.setdefault(mount.source, []).append(container.name)
+    return used
+
+
+def _remove(database: "Database", settings: "Settings", name: str) -> None:
+    """Delete the row and throw the directory away; the caller holds a write transaction, and empties the trash."""
+    row = database.row("SELECT 1 FROM volumes WHERE name = ?", (name,))
+    if row is not None:
+        database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        trash.discard(settings.root, f"{settings.root}/volumes/{name}")
+
+
+def _document(settings: "Settings", name: str, created: int, text: str) -> "Document":
+    labels = dict(parse(text).get("labels") or {})
+    if is_anonymous(name):
+        labels[_ANONYMOUS_LABEL] = ""
+    return {
+        "CreatedAt": state.timestamp(created),
+        "Driver": LOCAL,
+        "Labels": labels,
+        "Mountpoint": data(settings, name),
+        "Name": name,
+        "Options": None,
+        "Scope": "local",
+    }
+
+
+def _has(labels: "Mapping[str, str]", wanted: "Iterable[str]") -> bool:
+    pairs = (word.partition("=") for word in wanted)
+    return all(key in labels and (not equals or labels[key] == value) for key, equals, value in pairs)

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from sampan.database import connection
-from sampan.errors import InvalidArgument, NotFound, Unavailable
+from sampan.errors import InvalidArgument, NotFound, Unavailable, Unsupported
 
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
@@ -41,6 +41,7 @@ class ImageSource:
             )
         if not os.path.isdir(directory):
             raise NotFound(f"there is no directory `{directory}` to build `{service.name}` from")
+        _refuse(service)
         tags = [image.parse_name(word) for word in (name, *told.get("tags", ()))]
         no_cache = self._no_cache or told.get("no_cache", False)
         with Listener(self._printer, quiet=self._quiet) as sink, connection.open(self._settings) as database:
@@ -57,4 +58,16 @@ class ImageSource:
         raise Unavailable(
             f"the image `{name}` of the service `{service.name}` is not here, and there are no registries yet",
             hints=tuple(hints),
+        )
+
+
+def _refuse(service: "Service") -> None:
+    """Refuse what only a Dockerfile's build has a meaning for."""
+    told = service.build or {}
+    given = [key for key in ("args", "labels", "target") if told.get(key)]
+    if told["dockerfile"] != "Dockerfile":
+        given.append("dockerfile")
+    if given:
+        raise Unsupported(
+            f"`build.{given[0]}` of the service `{service.name}` is not there yet", hints=("take it out",)
         )
