@@ -313,7 +313,7 @@ HEALTH = """
       db:
         image: busybox
         command: sh -c 'sleep 0.5; {}; exec sleep 100'
-        healthcheck: {{test: test -e /tmp/ready, interval: 100ms, retries: 4, start_period: 0s}}
+        healthcheck: {{test: test -e /tmp/ready, interval: 100ms, retries: {}}}
         stop_grace_period: 0s
       web:
         image: busybox
@@ -325,13 +325,13 @@ HEALTH = """
 
 def test_healthy_before_the_next(shop: Shop) -> None:
     """Who waits for health starts after it; --wait returns when all is well, and says so when it is not."""
-    shop.write(HEALTH.format("touch /tmp/ready"))
+    shop.write(HEALTH.format("touch /tmp/ready", 600))
     told = shop.compose("up", "-d", "--wait").stderr
     assert told.index("shop-db-1  Waiting") < told.index("shop-db-1  Healthy") < told.index("shop-web-1  Started")
     assert "(healthy)" in shop.compose("ps", "db").stdout
     assert json.loads(shop.compose("ps", "--format", "json", "db").stdout)["Health"] == "healthy"
     shop.compose("down")
-    shop.write(HEALTH.format("true"))
+    shop.write(HEALTH.format("true", 2))
     done = shop.compose("up", "-d", check=False)
     assert done.returncode == 1
     assert "dependency failed to start: container shop-db-1 is unhealthy" in done.stderr
@@ -382,7 +382,7 @@ def test_a_start_that_fails_is_one_error(shop: Shop) -> None:
     done = shop.compose("up", "-d", check=False)
     assert done.returncode == 127
     assert "no-such" in done.stderr
-    assert "compose.yaml:3" in done.stderr
+    assert "compose.yaml:2" in done.stderr
     shop.compose("down")
 
 

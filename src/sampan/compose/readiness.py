@@ -19,14 +19,10 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 0.05
 
 
-class DependencyFailed(Conflict):
-    """What a service waits for cannot become what it should be."""
-
-
 def wait(
     settings: "Settings", names: Iterable[str], condition: str, say: Say, *, timeout_seconds: float | None = None
 ) -> None:
-    """Wait until these containers meet a condition; raises DependencyFailed where they cannot any more."""
+    """Wait until these containers meet a condition; raises Conflict where they cannot any more."""
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     for name in names:
         said = False
@@ -84,8 +80,8 @@ def _is_healthy(name: str, told: "Document") -> bool:
     return False
 
 
-def _failed(name: str, why: str) -> DependencyFailed:
-    return DependencyFailed(
+def _failed(name: str, why: str) -> Conflict:
+    return Conflict(
         f"dependency failed to start: container {name} {why}", hints=(f"`sampan logs {name}` shows what it said",)
     )
 

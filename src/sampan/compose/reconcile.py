@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sampan.compose import keeping, readiness, sight, wish
+from sampan.compose import readiness, sight, wish
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
 from sampan.compose.model import order
 from sampan.compose.sight import Seen
-from sampan.engine import container, network
+from sampan.engine import container, network, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def resources(settings: "Settings", project: "Project", services: Iterable["Serv
     for resource in networks.values():
         if resource.name not in known:
             _make_network(settings, project, resource, say)
-    for resource in {key: project.volumes[key] for key in keys}.values():
-        keeping.ensure(settings, resource, say)
+    wanted = {key: project.volumes[key] for key in keys}.values()
+    known = {one["Name"] for one in volume.every(settings)} if wanted else set()
+    for resource in wanted:
+        if resource.name not in known:
+            _make_volume(settings, project, resource, say)
 
 
 def _make_network(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
@@ -114,6 +117,19 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
     say(f"Network {resource.name}", "Created")
 
 
+def _make_volume(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
+    if resource.is_external:
+        raise NotFound(
+            f"the volume `{resource.name}`, declared as external, does not exist", at=resource.place,
+            hints=(f"make it with `sampan volume create {resource.name}`",),
+        )  # fmt: skip
+    say(f"Volume {resource.name}", "Creating")
+    own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
+    labels = own | {wish.PROJECT: project.name, wish.VOLUME: resource.key}
+    volume.create(settings, resource.name, labels=labels)
+    say(f"Volume {resource.name}", "Created")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Up:
     """One `up`: what it is about, and how it is done. `images` are the services' image ids."""
@@ -139,7 +155,7 @@ class Up:
             found = Crew(say, limit=self.choice.parallel, watch=watch, on_done=on_started).work(tasks)
         except TaskFailed as failed:
             error = failed.error
-            error.at = error.at or services[failed.name].node.place
+            error.at = error.at or services[failed.name].at
             raise error from error.__cause__
         return {name: [str(one) for one in told] if isinstance(told, list) else [] for name, told in found.items()}
 
@@ -155,7 +171,7 @@ class Up:
                 names = [one.name for one in seen if one.service == name and not one.is_one_off]
             try:
                 readiness.wait(self.settings, names, dependency.condition, say)
-            except readiness.DependencyFailed:
+            except Conflict:
                 if dependency.is_required:
                     raise
 
@@ -239,6 +255,6 @@ def _remove_anonymous(settings: "Settings", seen: Seen) -> None:
     """Remove the volumes that nobody named, those too that went from container to container."""
     for name in seen.anonymous.values():
         try:
-            keeping.remove(settings, name)
+            volume.remove(settings, name)
         except (NotFound, Conflict):
             pass  # it went with its container, or somebody else mounts it

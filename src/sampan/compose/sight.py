@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sampan.compose import wish
-from sampan.engine import inspection
+from sampan.engine import inspection, volume
 
 if TYPE_CHECKING:
     from sampan.document import Document
@@ -38,7 +38,7 @@ class Seen:
         return {
             mount["Destination"]: mount["Name"]
             for mount in self.row["Mounts"]
-            if mount["Type"] == "volume" and _is_anonymous(mount["Name"])
+            if mount["Type"] == "volume" and volume.is_anonymous(mount["Name"])
         }
 
 
@@ -74,8 +74,3 @@ def _seen(row: "Document") -> Seen:
         image_id=labels.get(wish.IMAGE, ""),
         row=row,
     )
-
-
-def _is_anonymous(name: str) -> bool:
-    """A volume that nobody named has 64 hexadecimal digits for a name (engine.volume)."""
-    return len(name) == 64 and all(digit in "0123456789abcdef" for digit in name)

@@ -6,14 +6,14 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from sampan.compose import keeping, material, reconcile, wish
+from sampan.compose import material, reconcile, wish
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
 from sampan.compose.model import order
-from sampan.engine import container, network
+from sampan.engine import container, network, volume
 from sampan.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
-    from sampan.compose.model.project import Project, Service
+    from sampan.compose.model.project import Service
     from sampan.compose.sight import Seen
     from sampan.settings.configuration import Settings
 
@@ -92,19 +92,21 @@ def networks(settings: "Settings", project_name: str, say: Say) -> None:
         say(f"Network {found.name}", "Removed")
 
 
-def volumes(settings: "Settings", project: "Project", say: Say) -> None:
-    """Remove the volumes that the file names; external ones stay."""
-    for resource in project.volumes.values():
-        if resource.is_external:
+def volumes(settings: "Settings", project_name: str, say: Say) -> None:
+    """Remove the volumes that were made for the project; external ones were not."""
+    for found in volume.every(settings):
+        if (found["Labels"] or {}).get(wish.PROJECT) != project_name:
             continue
+        subject = f"Volume {found['Name']}"
+        say(subject, "Removing")
         try:
-            keeping.remove(settings, resource.name)
-        except NotFound:
-            continue
+            volume.remove(settings, found["Name"])
         except Conflict:
-            say(f"Volume {resource.name}", "Resource is still in use")
+            say(subject, "Resource is still in use")
             continue
-        say(f"Volume {resource.name}", "Removed")
+        except NotFound:
+            pass  # somebody else was quicker
+        say(subject, "Removed")
 
 
 def forget(settings: "Settings", project_name: str) -> None:

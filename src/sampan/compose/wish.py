@@ -78,7 +78,7 @@ def options(
             settings, project, service, inherited, labels(project, service, number, image_id, is_one_off=is_one_off)
         )
     except SampanError as error:
-        error.at = error.at or service.node.place
+        error.at = error.at or service.at
         raise
 
 

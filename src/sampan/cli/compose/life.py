@@ -82,8 +82,8 @@ def down(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     if parsed.arguments:
         return 0
     teardown.networks(settings, name, say)
-    if everything and project:
-        teardown.volumes(settings, project, say)
+    if everything:
+        teardown.volumes(settings, name, say)
     teardown.forget(settings, name)
     if project and (which := parsed.text("rmi")):
         _remove_images(settings, project, which, say)

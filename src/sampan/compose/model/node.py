@@ -82,7 +82,7 @@ class Mapping:
 
     def with_entries(self, entries: dict[str, "Node"]) -> "Mapping":
         """Return it with other entries; keys that it did not have stand where their values do."""
-        lines = {key: self.lines[key] if self.entries.get(key) is node else node.line for key, node in entries.items()}
+        lines = {key: self.lines.get(key, node.line) for key, node in entries.items()}
         return replace(self, entries=entries, lines=lines)
 
 

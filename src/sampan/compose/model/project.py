@@ -30,11 +30,12 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One service in long forms. `environment` is whole: its files and the caller's values are in it."""
+    """One service in long forms, which begins `at`; in `environment` are its files' and the caller's values too."""
 
     name: str
     values: Values
     node: nodes.Mapping
+    at: "Place"
     environment: Mapping[str, str]
 
     @property
@@ -76,7 +77,7 @@ class Service:
 
     def place(self, key: str) -> "Place":
         """Return where a key stands, or where the service begins."""
-        return self.node.place_of(key) if key in self.node.entries else self.node.place
+        return self.node.place_of(key) if key in self.node.entries else self.at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sampan.compose.model import dotenv, interpolate, order, schema, specification
@@ -130,10 +131,8 @@ def _services(request: Request, tree: Tree, values: Values, environment: Mapping
             )  # fmt: skip
         if "networks" not in told and "network_mode" not in told:
             told["networks"] = {DEFAULT_NETWORK: None}
-        service = Service(name=name, values=told, node=node, environment={})
-        found[name] = Service(
-            name=name, values=told, node=node, environment=_environment(request, service, environment)
-        )
+        service = Service(name=name, values=told, node=node, at=nodes.place_of(name), environment={})
+        found[name] = replace(service, environment=_environment(request, service, environment))
     return found
 
 
@@ -201,7 +200,7 @@ def _check(project: Project) -> None:
     for service in project.services.values():
         if not service.image and service.build is None:
             raise InvalidArgument(
-                f"the service `{service.name}` has neither an image nor a build context", at=service.node.place,
+                f"the service `{service.name}` has neither an image nor a build context", at=service.at,
                 hints=("give it `image: NAME`, or `build: .` for a project of your own",),
             )  # fmt: skip
         _check_scale(service)
