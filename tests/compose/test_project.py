@@ -365,15 +365,50 @@ def test_restart_policy(shop: Shop) -> None:
     shop.compose("down")
 
 
+@pytest.mark.usefixtures("no_registry")
 def test_a_missing_image_suggests_the_bootstrap(shop: Shop) -> None:
-    """The error names image, service, line and the way out; nothing was made."""
+    """The error names image, line and the way out; nothing was made."""
     shop.write("services:\n  db:\n    image: mysql:8.0\n")
     done = shop.compose("up", "-d", check=False)
     assert done.returncode == 1
-    assert "`mysql:8.0` of the service `db`" in done.stderr
+    assert "cannot be reached for `mysql:8.0`" in done.stderr
     assert "compose.yaml:3" in done.stderr
     assert "sampan bootstrap mysql:8.0" in done.stderr
     assert "shop" not in shop.sampan("network", "ls").stdout
+
+
+def test_a_service_is_built_by_its_dockerfile(shop: Shop) -> None:
+    """`build:` in its short and its long form: file, target, arguments, labels; `up` builds once, `--build` again."""
+    shop.write("FROM busybox\nRUN echo one >/made\nCMD cat /made\n", "Dockerfile")
+    other = """
+        FROM busybox AS first
+        ARG WORD
+        RUN echo $WORD >/made
+        CMD cat /made
+        FROM first
+        RUN false
+    """
+    shop.write(other, "Other")
+    shop.write("""
+        services:
+          one:
+            build: .
+          two:
+            build:
+              context: .
+              dockerfile: Other
+              target: first
+              args: {WORD: two}
+              labels: {a: b}
+    """)
+    done = shop.compose("up")
+    assert "one-1  | one\n" in done.stdout
+    assert "two-1  | two\n" in done.stdout
+    assert json.loads(shop.sampan("inspect", "shop-two").stdout)[0]["Config"]["Labels"]["a"] == "b"
+    shop.write("FROM busybox\nRUN echo changed >/made\nCMD cat /made\n", "Dockerfile")
+    assert "one-1  | one\n" in shop.compose("up").stdout
+    assert "one-1  | changed\n" in shop.compose("up", "--build").stdout
+    shop.compose("down")
 
 
 def test_a_start_that_fails_is_one_error(shop: Shop) -> None:

@@ -156,7 +156,8 @@ class _Bootstrap:
         inside = release.product if wanted.repository == "debian" else f"{release.product.split()[0]} {version}"
         self._ground.sink(Event("choice", "inside", f"{inside}, of Debian's {release.suite}"))
         if wanted.is_other(release, version):
-            text = f"{inside} is inside, where the name says {wanted.title} {wanted.version}".rstrip()
+            named = wanted.title if not wanted.version[:1].isdigit() else f"{wanted.title} {wanted.version}"
+            text = f"{inside} is inside, where the name says {named}"
             self._ground.sink(Event("warning", reference.familiar(), text))
         raw, manifest = self._documents(wanted, release, stage, reference, main)
         images, database = Images(self._ground.database), self._ground.database

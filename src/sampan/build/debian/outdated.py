@@ -107,7 +107,7 @@ def check(
                     clock=clock,
                     sink=sink,
                 )
-            reports.append(_compare(name, suite, packages, known[suite]))
+            reports.append(compare(name, suite, packages, known[suite]))
     return reports
 
 
@@ -165,7 +165,8 @@ def _suite(directories: Sequence[str], image: Image, name: str) -> str:
     return str(suite)
 
 
-def _compare(name: str, suite: str, packages: dict[str, str], suites: Sequence[index.Suite]) -> Report:
+def compare(name: str, suite: str, packages: dict[str, str], suites: Sequence[index.Suite]) -> Report:
+    """Return the report on `packages` (name -> installed version) against the indexes `suites`."""
     updates = []
     for package, installed in sorted(packages.items()):
         newer = [

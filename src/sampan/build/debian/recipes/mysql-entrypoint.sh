@@ -119,6 +119,12 @@ make_accounts() {
     fi
     root=$(quoted "$MYSQL_ROOT_PASSWORD" "'")
     {
+        if is_mariadb; then
+            # It makes some for its own host name, which have no password.
+            echo "DELETE FROM mysql.global_priv WHERE User = '' OR (User = 'root' AND Host <> 'localhost');"
+            echo "DELETE FROM mysql.proxies_priv WHERE Host <> 'localhost';"
+            echo "FLUSH PRIVILEGES;"
+        fi
         if [ "$host" != localhost ]; then
             host=$(quoted "$host" "'")
             echo "CREATE USER 'root'@'$host' IDENTIFIED BY '$root';"
