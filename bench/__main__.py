@@ -13,6 +13,7 @@ from bench.article import article
 from bench.idle import idle
 from bench.image import image
 from bench.measure import Failed, Result
+from bench.practices import practices
 from bench.rebuild import rebuild
 from bench.side import PROJECT, Side, both
 from bench.start import exec_once, run_once
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "image": (image, 1),
     "idle": (idle, 1),
     "article": (article, 9),
+    "practices": (practices, 3),
 }
 
 
