@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sampan.errors import InvalidArgument
+from sampan.settings import configuration
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first]
@@ -44,3 +45,10 @@ def test_a_file_that_is_not_toml_is_refused(tmp_path: Path) -> None:
     file.write_text("= 1")
     with pytest.raises(InvalidArgument, match="not TOML"):
         Settings({"SAMPAN_CONFIG": str(file)}, 0)
+
+
+def test_every_key_is_in_the_reference() -> None:
+    """docs/reference/configuration.md has a row for each key of the file."""
+    with open("docs/reference/configuration.md", encoding="utf-8") as file:
+        text = file.read()
+    assert [key for key in configuration.KEYS if f"| `{key}` |" not in text] == []
