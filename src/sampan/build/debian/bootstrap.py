@@ -60,6 +60,7 @@ _MAX_FILE_BYTES = 64 << 20
 _CONFIGURE_SECONDS = 1800.0
 _NO_SERVICES = b"#!/bin/sh\n# an image's services are not started while it is made\nexit 101\n"
 _SCRIPT = """
+if [ -n "$BEFORE" ]; then /bin/sh -c "$BEFORE" || exit; fi
 dpkg --configure -a || exit
 ldconfig
 if [ -n "$RECIPE" ]; then /bin/sh -c "$RECIPE" || exit; fi
@@ -262,6 +263,7 @@ class _Bootstrap:
             "LC_ALL": "C.UTF-8",
             # Else the order of sets, and with it compiled files, would differ from run to run.
             "PYTHONHASHSEED": "0",
+            "BEFORE": wanted.before,
             "RECIPE": wanted.script,
             "VERSION": wanted.version,
             "SOURCE_DATE_EPOCH": str(newest),

@@ -7,7 +7,7 @@ A recipe is one TOML file, called as its repository:
     flavours                suffix of a tag -> further packages; `aliases` are suffixes that mean another, and warn
     [[releases]]            suite, product, versions, packages, main (the package that people mean); in order of
                             preference: the first that has the version, and that the mirror has
-    script                  a shell script that runs in the image when the packages are configured
+    before, script          shell scripts that run in the image before and after the packages are configured
     [files]                 path in the image -> a file beside the recipe, and its mode
     [config]                the image's config, in docker's words; `{version}` and `{main_version}` are filled in
 """
@@ -61,6 +61,7 @@ class Recipe:
     packages: tuple[str, ...]
     releases: tuple[Release, ...]
     files: tuple[File, ...]
+    before: str
     script: str
     config: "Document"
     has_documents: bool
@@ -124,6 +125,7 @@ class _Tag:
             packages=tuple(_filled(self._table["flavours"][flavour], version)),
             releases=tuple(fitting),
             files=tuple(self._file(path, found) for path, found in self._table.get("files", {}).items()),
+            before=self._text(self._table["before"]) if "before" in self._table else "",
             script=self._text(self._table["script"]) if "script" in self._table else "",
             config=self._table.get("config", {}),
             has_documents=flavour in self._table.get("documented", ()),
