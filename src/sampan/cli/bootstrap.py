@@ -12,28 +12,34 @@ from sampan.units import human_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
+    from sampan.oci.reference import Reference
     from sampan.settings.configuration import Settings
 
 HEADERS = ("IMAGE", "PACKAGE", "INSTALLED", "AVAILABLE", "SECURITY")
 
 
 def bootstrap(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
-    """Make a stand-in; with --quiet print its id alone."""
+    """Make stand-ins, one after the other; with --quiet print their ids alone."""
+    references = [image.parse_name(word) for word in parsed.arguments]
+    for reference in references:
+        _make(reference, parsed, settings, printer)
+    return 0
+
+
+def _make(reference: "Reference", parsed: Parsed, settings: "Settings", printer: "Printer") -> None:
     from sampan.build.debian import bootstrap as makers
 
     began = time.monotonic()
     quiet = parsed.is_set("quiet")
-    reference = image.parse_name(parsed.arguments[0])
     with Listener(printer, quiet=quiet) as sink, connection.open(settings) as database:
         made = makers.bootstrap(
             settings, database, reference, no_cache=parsed.is_set("no-cache"), sink=sink, clock=_now
         )
     if quiet:
         printer.out(made.image.id)
-        return 0
+        return
     size, seconds = human_size(made.image.size_bytes), time.monotonic() - began
     printer.note(f"made {reference.familiar()}: {made.inside}, {made.packages} packages, {size}, in {seconds:.2f} s")
-    return 0
 
 
 def outdated(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -65,23 +71,22 @@ def _now() -> float:
 COMMANDS = (
     Command(
         "bootstrap",
-        "[OPTIONS] NAME",
-        "Make a stand-in for an image from signed Debian packages",
+        "[OPTIONS] NAME...",
+        "Make stand-ins for images from signed Debian packages",
         execute=bootstrap,
         flags=(
             Flag("no-cache", "bool", "make everything again"),
             Flag("quiet", "bool", "print the image's id and nothing else", short="q"),
         ),
         minimum=1,
-        maximum=1,
         text=(
-            "For where no registry can be reached. The image gets the name that it stands in for, so that Dockerfiles\n"
+            "For where no registry can be reached. An image gets the name that it stands in for, so that Dockerfiles\n"
             "and compose files find it; its labels say what is inside. Made once more, it has what is newer."
         ),
         examples=(
             "sampan bootstrap python:3.11-slim",
             "sampan bootstrap debian:bookworm-slim",
-            "sampan bootstrap mysql:8.0",
+            "sampan bootstrap nginx redis mysql:8.0",
         ),
     ),
     Command(
