@@ -264,9 +264,9 @@ def _of_the_machine(machine: dict[str, str], certificate: str) -> dict[str, byte
         found[f"address {number}"] = word.encode()
         if password := urllib.parse.urlsplit(word).password:
             found[f"password {number}"] = password.encode()
-    for number, (key, word) in enumerate(itertools.pairwise(trust.netrc(machine).split())):
+    for number, (key, value) in enumerate(itertools.pairwise(trust.netrc(machine).split())):
         if key == b"password":
-            found[f"password {number} of .netrc"] = word
+            found[f"password {number} of .netrc"] = value
     return found
 
 
