@@ -33,11 +33,21 @@ def place() -> Iterator[str]:
 @pytest.fixture
 def environment(place: str) -> Iterator[dict[str, str]]:
     """Yield an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
+    yield settle(place)
+    take_bridges_down(f"{place}/r")
+
+
+def settle(place: str) -> dict[str, str]:
+    """Make the directories of a Sampan of its own in `place`; return the environment that leads there."""
     os.mkdir(f"{place}/r", 0o700)
     os.mkdir(f"{place}/n", 0o700)
     ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
-    yield {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
-    for network in _networks(f"{place}/r"):
+    return {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
+
+
+def take_bridges_down(root: str) -> None:
+    """Take away what a store's networks are on this machine; the next start there brings it up again."""
+    for network in _networks(root):
         if netlink.index_of(network.interface) is not None:
             bridge.remove(network)
             firewall.remove(network)
@@ -65,6 +75,11 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def sampan(environment: dict[str, str]) -> Command:
     """Return `sampan(*words, timeout=60, check=False, cwd=None, feed="")`: run the real command in this environment."""
+    return command_in(environment)
+
+
+def command_in(environment: dict[str, str]) -> Command:
+    """Return what the fixture `sampan` is, for another environment."""
 
     def command(
         *words: str, timeout: float = 60, check: bool = False, cwd: str | Path | None = None, feed: str = ""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.conftest import Store
+from tests.stories.conftest import refused
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -50,17 +51,6 @@ def leftovers(sampan: Command, store: Store) -> list[str]:
     while sampan("ps", "-aq", check=True).stdout or store.containers():
         assert time.monotonic() < deadline, f"containers stay: {store.containers()}"
     return store.leftovers()
-
-
-def refused(done: "subprocess.CompletedProcess[str]", status: int, *words: str) -> None:
-    """Fail unless a command ended with this status and one error, with a way out, that has these words."""
-    assert done.returncode == status, done.stderr
-    assert done.stdout == ""
-    assert [line[:7] for line in done.stderr.splitlines()].count("error: ") == 1, done.stderr
-    assert "\nhint: " in done.stderr
-    assert "Traceback" not in done.stderr
-    for word in words:
-        assert word in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,9 @@ BRIDGE, NONE, HOST = "bridge", "none", "host"
 HOSTNAME = "build"
 SHARED, PRIVATE, LOCKED = "shared", "private", "locked"
 MAX_MOUNTS = 100
+# As shells have them: no such program; SIGKILL.
+_NOT_FOUND = 127
+_KILLED = 128 + 9
 _TAIL_BYTES = 4096
 _TAIL_LINES = 20
 _CHUNK_BYTES = 1 << 16
@@ -188,10 +191,19 @@ class StepFailed(SampanError):
         first = command.split("\n", 1)[0]
         shown = first if first == command else f"{first} …"
         how = f"was killed by signal {status - 128}" if status > 128 else f"ended with status {status}"
-        super().__init__(f"`{shown}` {how}")
+        super().__init__(f"`{shown}` {how}", hints=(_way_out(status),))
         self.status = status
         if said:
             self.__cause__ = SampanError(said)
+
+
+def _way_out(status: int) -> str:
+    """Say what to do about a status, as shells give them."""
+    if status == _NOT_FOUND:
+        return "a program that it runs is not in the image: take a base that has it, or install it in a RUN before"
+    if status == _KILLED:
+        return "a process that takes more memory than there is ends so: `dmesg` tells"
+    return "put it right and build again: what stands above it comes from the cache"
 
 
 def run(

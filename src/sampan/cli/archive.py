@@ -104,7 +104,9 @@ def _open_input(path: str) -> "BinaryIO":
     try:
         return open(path, "rb")
     except FileNotFoundError as error:
-        raise NotFound(f"there is no file `{path}`") from error
+        raise NotFound(
+            f"there is no file `{path}`", hints=("it is sought from the directory that you are in; `-` is stdin",)
+        ) from error
     except IsADirectoryError as error:
         raise InvalidArgument(f"`{path}` is a directory", hints=(f"`tar -C {path} -c . | sampan import -`",)) from error
 

@@ -88,7 +88,19 @@ def directory_of(word: str) -> str:
     if os.path.isfile(path):
         hints = (f"name the directory, and the file by `-f {word}`", "the context is often the directory here: `.`")
         raise InvalidArgument(f"`{word}` is not a directory", hints=hints)
-    raise NotFound(f"there is no directory `{word}`")
+    raise NotFound(f"there is no directory `{word}`", hints=(_near(path),))
+
+
+def _near(path: str) -> str:
+    """Name the directory that was perhaps meant."""
+    import difflib
+
+    parent, name = os.path.split(path)
+    names = [found.name for found in os.scandir(parent) if found.is_dir()] if os.path.isdir(parent) else []
+    near = difflib.get_close_matches(name, names, 1)
+    if near:
+        return f"did you mean `{os.path.join(os.path.relpath(parent), near[0])}`?"
+    return "it is sought from the directory that you are in, which is `.`"
 
 
 def _check(parsed: Parsed) -> None:

@@ -77,7 +77,9 @@ def read(path: str, limit: int = source.BYTES) -> bytes:
         with open(path, "rb") as file:
             content = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFound(f"there is no file `{path}`") from error
+        raise NotFound(
+            f"there is no file `{path}`", hints=(f"`ls {os.path.dirname(path) or '.'}` shows what is there",)
+        ) from error
     except IsADirectoryError as error:
         raise InvalidArgument(f"`{path}` is a directory, not a file") from error
     if len(content) > limit:

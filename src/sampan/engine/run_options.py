@@ -364,10 +364,9 @@ def _plain(value: object) -> object:
 def check_name(name: str) -> str:
     """Return `name` if a container or volume may be called that (docker: [a-zA-Z0-9][a-zA-Z0-9_.-]+)."""
     if len(name) < 2 or len(name) > 128 or name[0] not in _NAME_FIRST or any(c not in _NAME_REST for c in name):
-        raise InvalidArgument(
-            f"`{name}` cannot be a name",
-            hints=("use 2 to 128 letters, digits, `_`, `.` and `-`, the first a letter or digit",),
-        )
+        hint = "use 2 to 128 letters, digits, `_`, `.` and `-`, the first a letter or digit"
+        path = (f"a directory of this machine is `./{name}`",) if "/" in name else ()
+        raise InvalidArgument(f"`{name}` cannot be a name", hints=(*path, hint))
     return name
 
 

@@ -413,7 +413,8 @@ def _error(failure: channel.Failure, command: str) -> SampanError:
         return SampanError(f"the container could not {failure.step}{subject}", hints=hints)
     if failure.errno in (errno.ENOENT, errno.ENOTDIR):
         where = "" if "/" in command else " in the container's `PATH`"
-        return CommandNotFound(f"the command `{command}` was not found{where}")
+        hint = "flags of `sampan` stand before the image" if command[:1] == "-" else "the image must have it"
+        return CommandNotFound(f"the command `{command}` was not found{where}", hints=(hint,))
     return CommandNotExecutable(f"the command `{command}` cannot be executed")
 
 

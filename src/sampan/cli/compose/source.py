@@ -95,7 +95,10 @@ def _context(service: "Service", directory: str) -> str:
             "a build context at an address is not there yet", hints=("clone it and name its directory",)
         )
     if not os.path.isdir(directory):
-        raise NotFound(f"there is no directory `{directory}` to build `{service.name}` from")
+        raise NotFound(
+            f"there is no directory `{directory}` to build `{service.name}` from",
+            hints=("a path in `build:` begins where the compose file is: `.` is that directory",),
+        )
     return os.path.realpath(directory)
 
 

@@ -254,7 +254,8 @@ def only(check: Check, *known: object, hint: str) -> Check:
 
 
 def _wrong(node: Node, path: str, wanted: str) -> InvalidArgument:
-    return InvalidArgument(f"`{path}` must be {wanted}, not {kind(node)}", at=node.place)
+    hints = ("write each item in a line of its own, as `- VALUE`",) if wanted == "a list" else ()
+    return InvalidArgument(f"`{path}` must be {wanted}, not {kind(node)}", at=node.place, hints=hints)
 
 
 def _unknown(node: Mapping, key: str, path: str, table: dict[str, Check]) -> InvalidArgument:

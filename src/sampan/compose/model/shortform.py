@@ -60,7 +60,9 @@ def _range(word: str, item: Scalar) -> range:
     except ValueError as error:
         raise InvalidArgument(f"`{item.text}` is no port", at=item.place, hints=(_PORT_HINT,)) from error
     if not 1 <= low <= high <= _HIGHEST_PORT:
-        raise InvalidArgument(f"the port in `{item.text}` is not within 1 to {_HIGHEST_PORT}", at=item.place)
+        raise InvalidArgument(
+            f"the port in `{item.text}` is not within 1 to {_HIGHEST_PORT}", at=item.place, hints=(_PORT_HINT,)
+        )
     return range(low, high + 1)
 
 

@@ -50,7 +50,12 @@ def not_a_mapping(node: Node, what: str) -> InvalidArgument:
     """Return the error for something that should have keys; a key without a space after its colon is no key."""
     if isinstance(node, Scalar) and (found := _missing_space(node.source, node.line)):
         return found
-    return InvalidArgument(f"{what} must be a mapping of keys to values, not {kind(node)}", at=node.place)
+    is_empty = isinstance(node, Scalar) and node.value is None
+    return InvalidArgument(
+        f"{what} must be a mapping of keys to values, not {kind(node)}",
+        at=node.place,
+        hints=("indent what belongs to it by two more spaces" if is_empty else "write it in lines like `KEY: VALUE`",),
+    )
 
 
 def _missing_space(source: Source, line: int) -> InvalidArgument | None:
