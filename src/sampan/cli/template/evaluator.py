@@ -1,12 +1,12 @@
 """Nodes and a value to text, as text/template's exec does it: what dot is, scopes of variables, pipelines, calls.
 
-Bounds: `STEPS_AT_MOST` nodes and calls, `OUTPUT_AT_MOST` characters printed or held in one value, `DEPTH_AT_MOST`
-blocks, parentheses and templates inside of each other.
+Bounds: `STEPS_AT_MOST` nodes and calls, `OUTPUT_AT_MOST` characters printed or given to one function, `MADE_AT_MOST`
+made by functions, `DEPTH_AT_MOST` blocks, parentheses and templates inside of each other.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 
+from sampan.cli.flags import suggest
 from sampan.cli.template import fault, function
 from sampan.cli.template.node import (
     Action,
@@ -30,6 +30,7 @@ from sampan.cli.template.value import NOTHING, Nothing, Struct, Value, is_true, 
 
 STEPS_AT_MOST = 1_000_000
 OUTPUT_AT_MOST = 16 * 1024 * 1024
+MADE_AT_MOST = 8 * OUTPUT_AT_MOST
 DEPTH_AT_MOST = 100
 
 
@@ -65,7 +66,7 @@ class Evaluator:
         self.shown = shown
         self.variables: list[tuple[str, Value]] = [("$", value)]
         self.pieces: list[str] = []
-        self.size = self.steps = self.depth = 0
+        self.size = self.made = self.steps = self.depth = 0
 
     @property
     def output(self) -> str:
@@ -152,8 +153,8 @@ class Evaluator:
     def _call_template(self, node: Call, dot: Value) -> None:
         body = self.template.defined.get(node.name)
         if body is None:
-            near = difflib.get_close_matches(node.name, list(self.template.defined), 1)
-            hints = (f"did you mean `{near[0]}`?",) if near else ()
+            near = suggest(node.name, list(self.template.defined))
+            hints = (f"did you mean `{near}`?",) if near else ()
             raise fault.unfit(self.template.text, node.at, f"there is no template `{node.name[:40]}`", *hints)
         value = self._pipe(node.pipe, dot) if node.pipe else None
         self._descend(node.at)
@@ -276,11 +277,14 @@ class Evaluator:
         if len(arguments) < fewest or (most is not None and len(arguments) > most):
             wanted = f"{fewest}" if fewest == most else f"at least {fewest}" if most is None else f"{fewest} to {most}"
             raise fault.unfit(source, at, f"`{called.name}` takes {wanted} argument(s), not {len(arguments)}")
+        if sum(map(_size, arguments)) > OUTPUT_AT_MOST:
+            raise self._too_long(at)
         try:
             value = run(*arguments)
         except fault.Misuse as error:
             raise fault.unfit(source, at, f"`{called.name}`: {error}") from None
-        if isinstance(value, str) and len(value) > OUTPUT_AT_MOST:
+        self.made += _size(value)
+        if self.made > MADE_AT_MOST:
             raise self._too_long(at)
         return value
 
@@ -313,12 +317,18 @@ class Evaluator:
             raise fault.exhausted(self.template.text, at, f"the template goes more than {DEPTH_AT_MOST} deep")
 
     def _too_long(self, at: int) -> Exception:
-        return fault.exhausted(self.template.text, at, f"the template prints more than {OUTPUT_AT_MOST >> 20} MiB")
+        return fault.exhausted(
+            self.template.text, at, f"the template makes more than {OUTPUT_AT_MOST >> 20} MiB of text"
+        )
+
+
+def _size(value: Value) -> int:
+    return len(value) if isinstance(value, str | list) else 0
 
 
 def _near(name: str, known: list[str]) -> tuple[str, ...]:
     """Return the hints for a field that is not there."""
     folded = {one.casefold(): one for one in known}
-    near = folded.get(name.casefold()) or next(iter(difflib.get_close_matches(name, known, 1)), "")
+    near = folded.get(name.casefold()) or suggest(name, known)
     listing = ", ".join(f".{one}" for one in sorted(known)[:30])
     return (*((f"did you mean `.{near}`?",) if near else ()), f"fields: {listing}")

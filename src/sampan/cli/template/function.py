@@ -101,11 +101,9 @@ def _len(value: Value) -> Value:
 def _print(*values: Value) -> Value:
     """Join as fmt.Sprint does: a space between two values where neither is a string."""
     printed = ""
-    for before, value in zip((None, *values), values, strict=False):
-        is_apart = printed != "" or before is not None
-        printed += (" " if is_apart and not isinstance(before, str) and not isinstance(value, str) else "") + text(
-            value
-        )
+    for i, value in enumerate(values):
+        is_apart = i > 0 and not isinstance(values[i - 1], str) and not isinstance(value, str)
+        printed += (" " if is_apart else "") + text(value)
     return printed
 
 

@@ -1,7 +1,6 @@
 """Tokens to nodes: the grammar of text/template/parse. What it refuses, Go refuses before anything is printed."""
 
-import difflib
-
+from sampan.cli.flags import suggest
 from sampan.cli.template import fault, function, lexer
 from sampan.cli.template.lexer import Token
 from sampan.cli.template.node import (
@@ -242,9 +241,9 @@ class _Parser:
         name = str(token.value)
         if name not in function.FUNCTIONS and name not in function.LAZY:
             known = [*function.FUNCTIONS, *function.LAZY]
-            near = difflib.get_close_matches(name, known, 1)
+            near = suggest(name, known)
             what = f"there is no function `{name[:40]}`"
-            hints = (f"did you mean `{near[0]}`?",) if near else (f"a field begins with a dot: `.{name[:40]}`",)
+            hints = (f"did you mean `{near}`?",) if near else (f"a field begins with a dot: `.{name[:40]}`",)
             raise self._wrong(token, what, *hints)
         return Function(name, token.at)
 
