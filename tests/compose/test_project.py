@@ -214,6 +214,8 @@ def test_ps_ls_port_images(shop: Shop) -> None:
     assert shop.compose("port", "web", "80").stdout.startswith("127.0.0.1:")
     assert shop.compose("port", "web", "81", check=False).returncode == 1
     row = json.loads(shop.compose("ps", "--format", "json", "web").stdout)
+    told = shop.compose("ps", "--format", "{{.Service}} {{.State}} {{.ExitCode}}{{range .Publishers}}!{{end}}", "db")
+    assert told.stdout == "db running 0\n"
     assert (row["Name"], row["Service"], row["Publishers"][0]["TargetPort"]) == ("shop-web-1", "web", 80)
     assert "shop" in shop.compose("ls").stdout
     assert "busybox" in shop.compose("images").stdout

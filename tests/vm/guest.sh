@@ -98,12 +98,44 @@ check exit-status "$sampan run --rm hello python -c 'raise SystemExit(7)'; [ \$?
 [ "$(id -u)" = 0 ] || sudo apt-get -qq update
 check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
 check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
+mkdir file && printf 'FROM busybox\nRUN echo made >/made && id -u\nCMD cat /made\n' >file/Dockerfile
+check dockerfile "$sampan build -t filed file && [ \"\$($sampan run --rm filed)\" = made ]"
+mkdir project && cat >project/compose.yaml <<'END'
+services:
+  web:
+    image: busybox
+    command: sh -c "mkdir /w; echo hello >/w/index.html; exec httpd -f -p 80 -h /w"
+    healthcheck:
+      test: nc -z 127.0.0.1 80
+      interval: 1s
+      retries: 60
+  client:
+    image: busybox
+    command: sleep 1000
+    init: false
+    stop_grace_period: 0s
+    depends_on:
+      web:
+        condition: service_healthy
+END
+check compose-up "$sampan compose -f project/compose.yaml up -d"
+ask='printf \"GET / HTTP/1.0\r\n\r\n\" | nc -w 20 web 80 | tail -n 1'
+check compose-name "$sampan compose -f project/compose.yaml exec -T client sh -c '$ask' | grep -qx hello"
+check compose-ps "$sampan compose -f project/compose.yaml ps | grep -q healthy"
+check compose-down "$sampan compose -f project/compose.yaml down -v -t 0"
+if [ -e /share/.everywhere ]; then
+  check load "$sampan load -i /share/.everywhere/image.tar && field everywhere Id | grep -qxF -f /share/.everywhere/id"
+  for setting in development test production; do
+    check "everywhere-$setting" "$sampan run --rm -e APP_ENV=$setting everywhere python -m unittest"
+  done
+  check rmi-everywhere "$sampan rmi everywhere"
+fi
 if [ -e /share/.expected ]; then
   mkdir locked && cp examples/hello-flask/app.py examples/hello-flask/requirements.txt /share/.expected/sampan.lock locked
   check same-digest "$sampan build --locked -t locked ./locked && field locked Id | grep -qxF -f /share/.expected/id"
   check rmi-locked "$sampan rmi locked"
 fi
-check rmi "$sampan rmi hello busybox"
+check rmi "$sampan rmi hello filed busybox"
 # A holder ends by itself; nothing of a normal user's may stay.
 [ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -a -f \"sampan (run|exec|build)|pasta\""
 check no-trace "sleep 3; diff <(echo '$before') <(traces)"

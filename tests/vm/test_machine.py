@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.plugin.ground import PROJECT, Command
+from tests.stories.test_promises import OWN_TESTS, SETTINGS_APP
 
 pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.network]
 
@@ -39,12 +40,20 @@ def clone() -> Iterator[Path]:
 
 @pytest.fixture
 def expected(clone: Path, sampan: Command) -> None:
-    """Build the example here, and put its lock and digest where the guest finds them."""
+    """Build the example, and put its lock and digest where the guest finds them; and an image with its own tests."""
     project = clone / ".expected"
     shutil.copytree(PROJECT / EXAMPLE, project, ignore=shutil.ignore_patterns("sampan.lock"))
     sampan("build", "-t", "hello", str(project), check=True, timeout=300)
     identity = json.loads(sampan("inspect", "hello", check=True).stdout)[0]["Id"]
     (project / "id").write_text(f"{identity}\n", encoding="ascii")
+    everywhere = clone / ".everywhere"
+    everywhere.mkdir()
+    for name, text in (("app.py", SETTINGS_APP), ("test_app.py", OWN_TESTS), ("requirements.txt", "Flask\n")):
+        (everywhere / name).write_text(text, encoding="utf-8")
+    sampan("build", "-t", "everywhere", str(everywhere), check=True, timeout=300)
+    identity = json.loads(sampan("inspect", "everywhere", check=True).stdout)[0]["Id"]
+    (everywhere / "id").write_text(f"{identity}\n", encoding="ascii")
+    sampan("save", "-o", str(everywhere / "image.tar"), "everywhere", check=True)
 
 
 def _machine(suite: str, *, share: Path, as_user: bool, script: str = "guest.sh") -> None:

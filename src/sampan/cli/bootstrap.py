@@ -46,7 +46,7 @@ def outdated(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show what the signed index has newer than an image has; 1 where there is something."""
     from sampan.build.debian import outdated as checks
 
-    form = formats.choose(parsed)
+    form = formats.choose_plain(parsed)
     with Listener(printer, quiet=True) as sink, connection.open(settings) as database:
         reports = checks.check(settings, database, parsed.arguments, sink=sink, clock=_now)
     rows = [(report.image, update) for report in reports for update in report.updates]

@@ -15,7 +15,7 @@ _COLOURS = {engine.OK: render.GREEN, engine.LIMITED: render.YELLOW, engine.MISSI
 
 def doctor(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show each finding as it is made; 1 where something that every container needs is missing."""
-    is_json = formats.choose(parsed) == formats.JSON
+    is_json = formats.choose_plain(parsed) == formats.JSON
     is_missing = False
     for finding in engine.examine(settings):
         is_missing = is_missing or finding.state == engine.MISSING

@@ -19,8 +19,24 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 NONE = "<none>"
+# What docker says of what it has not counted.
+UNKNOWN = "N/A"
 SHORT_ID = 12
 FILTERS = ("dangling", "label", "reference")
+# The fields of a row and what a table calls them, as docker does.
+FIELDS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "VirtualSize": "SIZE",
+    "Containers": "CONTAINERS",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+}
 
 
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -32,12 +48,14 @@ def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         found = Images(database).list()
     rows = [(name, image) for image in found for name in _names(image) if _passes(name, image, filters)]
     whole = parsed.is_set("no-trunc")
-    if parsed.is_set("quiet"):
-        for _, image in rows:
-            printer.out(_id(image, whole=whole))
-    elif form == formats.JSON:
+    if form == formats.JSON:
         for name, image in rows:
             printer.json(_document(name, image, whole=whole))
+    elif form != formats.TABLE:
+        formats.show(form, printer, FIELDS, [(_document(name, image, whole=whole), {}) for name, image in rows])
+    elif parsed.is_set("quiet"):
+        for _, image in rows:
+            printer.out(_id(image, whole=whole))
     else:
         digests = parsed.is_set("digests")
         headers = ("REPOSITORY", "TAG", *(("DIGEST",) if digests else ()), "IMAGE ID", "CREATED", "SIZE")
@@ -173,6 +191,10 @@ def _document(name: Reference | None, image: "Image", *, whole: bool) -> "Docume
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(image.created)),
         "CreatedSince": _age(image),
         "Size": human_size(image.size_bytes),
+        "VirtualSize": human_size(image.size_bytes),
+        "Containers": UNKNOWN,
+        "SharedSize": UNKNOWN,
+        "UniqueSize": UNKNOWN,
     }
 
 
@@ -186,13 +208,17 @@ COMMANDS = (
             Flag("all", "bool", "taken for docker's sake: there are no hidden images", short="a"),
             Flag("digests", "bool", "show the manifests' digests"),
             Flag("filter", "filter", f"only those with `key=value`: {', '.join(FILTERS)}", short="f"),
-            Flag("format", "string", "`table` or `json`"),
+            Flag("format", "string", formats.HELP),
             Flag("no-trunc", "bool", "cut nothing short"),
             Flag("quiet", "bool", "ids only", short="q"),
         ),
         maximum=1,
         later="tree",
-        examples=("sampan images", "sampan images -q --filter dangling=true", "sampan images --format json hello"),
+        examples=(
+            "sampan images",
+            "sampan images -q --filter dangling=true",
+            "sampan images --format '{{.Repository}}:{{.Tag}} {{.Size}}' hello",
+        ),
     ),
     Command(
         "tag",

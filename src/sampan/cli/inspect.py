@@ -1,8 +1,9 @@
 """`sampan inspect`: everything about containers and images, as docker's JSON."""
 
 from sampan.cli import format as formats
+from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.errors import InvalidArgument, NotFound, SampanError
+from sampan.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,26 +16,10 @@ KINDS = ("container", "image")
 
 def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Print an array of what was found; go on after an error."""
-    form = formats.choose(parsed)
     kind = parsed.text("type")
     if kind and kind not in KINDS:
         raise InvalidArgument(f"unknown type: `{kind}`", hints=(f"types: {', '.join(KINDS)}",))
-    found, status = [], 0
-    for name in parsed.arguments:
-        try:
-            found.append(_find(settings, name, kind))
-        except SampanError as error:
-            printer.error(error)
-            status = 1
-    if form == formats.JSON:
-        # docker: --format json prints one object a line, without it an indented array.
-        for document in found:
-            printer.json(document)
-    else:
-        import json
-
-        printer.out(json.dumps(found, indent=4, ensure_ascii=False))
-    return status
+    return resource.inspect(parsed, printer, lambda name: _find(settings, name, kind))
 
 
 def _find(settings: "Settings", name: str, kind: str) -> "Document":
@@ -67,11 +52,15 @@ COMMANDS = (
         "Show everything about containers or images, as JSON",
         execute=inspect,
         flags=(
-            Flag("format", "string", "`json` prints one object a line", short="f"),
+            Flag("format", "string", formats.INSPECT_HELP, short="f"),
             Flag("type", "string", "look only among `container` or `image`"),
         ),
         minimum=1,
         later="size s",
-        examples=("sampan inspect web", "sampan inspect --type image --format json hello"),
+        examples=(
+            "sampan inspect web",
+            "sampan inspect -f '{{.State.Status}}' web",
+            "sampan inspect --type image --format json hello",
+        ),
     ),
 )

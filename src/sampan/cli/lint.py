@@ -21,7 +21,7 @@ def lint(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # no
     """Print what was found; the status is 1 where that is something."""
     from sampan.build import linting
 
-    form = formats.choose(parsed)
+    form = formats.choose_plain(parsed)
     word = parsed.arguments[0] if parsed.arguments else "."
     path = os.path.expanduser(word)
     is_file = os.path.isfile(path)

@@ -19,6 +19,22 @@ COMMAND_AT_MOST = 20
 STATES = ("created", "running", "restarting", "removing", "paused", "exited", "dead")
 FILTERS = ("ancestor", "exited", "id", "label", "name", "status")
 HEADERS = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
+# The fields of a row and what a table calls them, as docker does.
+FIELDS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "CreatedAt": "CREATED AT",
+    "RunningFor": "CREATED",
+    "Labels": "LABELS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Mounts": "MOUNTS",
+    "Names": "NAMES",
+    "Networks": "NETWORKS",
+    "Ports": "PORTS",
+    "State": "STATE",
+    "Status": "STATUS",
+}
 
 
 def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -36,7 +52,9 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             printer.out(row["Id"] if whole else row["Id"][:SHORT_ID])
     elif form == formats.JSON:
         for row in rows:
-            printer.json(_document(row, whole=whole))
+            printer.json(document(row, whole=whole))
+    elif form != formats.TABLE:
+        formats.show(form, printer, FIELDS, [(document(row, whole=whole), row["Labels"]) for row in rows])
     else:
         printer.table(HEADERS, [_cells(row, whole=whole) for row in rows])
     return 0
@@ -128,7 +146,7 @@ def _age(created: float) -> str:
     return human_duration(time.clock_gettime(time.CLOCK_REALTIME) - created) + " ago"
 
 
-def _document(row: "Document", *, whole: bool) -> "Document":
+def document(row: "Document", *, whole: bool) -> "Document":
     """Return docker's `ps --format json` object."""
     names, labels, mounts = row["Names"], row["Labels"], row["Mounts"]
     return {
@@ -157,7 +175,7 @@ COMMANDS = (
         flags=(
             Flag("all", "bool", "stopped and new ones too", short="a"),
             Flag("filter", "filter", f"only those with `key=value`: {', '.join(FILTERS)}", short="f"),
-            Flag("format", "string", "`table` or `json`"),
+            Flag("format", "string", formats.HELP),
             Flag("last", "int", "the last N created", short="n"),
             Flag("latest", "bool", "the last created", short="l"),
             Flag("no-trunc", "bool", "cut nothing short"),
@@ -165,6 +183,10 @@ COMMANDS = (
         ),
         maximum=0,
         later="size s",
-        examples=("sampan ps -a", "sampan ps -q --filter name=web", "sampan ps --format json"),
+        examples=(
+            "sampan ps -a",
+            "sampan ps -q --filter name=web",
+            "sampan ps --format 'table {{.Names}}\\t{{.Status}}'",
+        ),
     ),
 )

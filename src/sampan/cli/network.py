@@ -15,6 +15,18 @@ if TYPE_CHECKING:
 
 SHORT_ID = 12
 HEADERS = ("NETWORK ID", "NAME", "DRIVER", "SCOPE")
+# The fields of a row and what a table calls them, as docker does.
+FIELDS = {
+    "ID": "NETWORK ID",
+    "Name": "NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "IPv4": "IPV4",
+    "IPv6": "IPV6",
+    "Internal": "INTERNAL",
+    "Labels": "LABELS",
+    "CreatedAt": "CREATED AT",
+}
 FILTERS = ("driver", "id", "label", "name", "type")
 
 
@@ -39,12 +51,14 @@ def ls(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     pairs = resource.filters(parsed, FILTERS)
     rows = [row for row in _rows(settings) if _passes(row, pairs)]
     whole = parsed.is_set("no-trunc")
-    if parsed.is_set("quiet"):
-        for row in rows:
-            printer.out(_id(row, whole=whole))
-    elif form == formats.JSON:
+    if form == formats.JSON:
         for row in rows:
             printer.json(_line(row, whole=whole))
+    elif form != formats.TABLE:
+        formats.show(form, printer, FIELDS, [(_line(row, whole=whole), row["Labels"]) for row in rows])
+    elif parsed.is_set("quiet"):
+        for row in rows:
+            printer.out(_id(row, whole=whole))
     else:
         cells = [(_id(row, whole=whole), row["Name"], row["Driver"], row["Scope"]) for row in rows]
         printer.table(HEADERS, cells)
@@ -142,7 +156,7 @@ COMMANDS = (
         execute=ls,
         flags=(
             Flag("filter", "filter", f"only those with `key=value`: {', '.join(FILTERS)}", short="f"),
-            Flag("format", "string", "`table` or `json`"),
+            Flag("format", "string", formats.HELP),
             Flag("no-trunc", "bool", "cut nothing short"),
             Flag("quiet", "bool", "ids only", short="q"),
         ),
@@ -154,10 +168,13 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Show everything about networks, as JSON",
         execute=inspect,
-        flags=(Flag("format", "string", "`json` prints one object a line", short="f"),),
+        flags=(Flag("format", "string", formats.INSPECT_HELP, short="f"),),
         minimum=1,
         later="verbose v",
-        examples=("sampan network inspect front",),
+        examples=(
+            "sampan network inspect front",
+            "sampan network inspect -f '{{range .Containers}}{{println .Name}}{{end}}' front",
+        ),
     ),
     Command(
         "network rm",

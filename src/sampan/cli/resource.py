@@ -1,4 +1,4 @@
-"""What the families `network` and `volume` have in common: filters, inspect, and the question before a prune."""
+"""What families have in common: filters, inspect, and the question before a prune."""
 
 import os
 
@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 
 
 def inspect(parsed: "Parsed", printer: "Printer", find: "Callable[[str], Document]") -> int:
-    """Print an array of what `find` returns for each argument; go on after an error."""
+    """Print what `find` returns for each argument, an array without --format; go on after an error."""
     form = formats.choose(parsed)
+    show = formats.filled(form) if form not in {formats.TABLE, formats.JSON} else None
     found, status = [], 0
     for name in parsed.arguments:
         try:
-            found.append(find(name))
+            document = find(name)
+            if show:
+                show(printer, document)
+            found.append(document)
         except SampanError as error:
             printer.error(error)
             status = 1
     if form == formats.JSON:
         for document in found:
             printer.json(document)
-    else:
+    elif not show:
         import json
 
         printer.out(json.dumps(found, indent=4, ensure_ascii=False))

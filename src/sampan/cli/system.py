@@ -33,11 +33,26 @@ def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         "Root": settings.root,
         "Run": settings.run,
     }
-    if formats.choose(parsed) == formats.JSON:
+    form = formats.choose(parsed)
+    if form == formats.JSON:
         printer.json(facts)
+    elif form != formats.TABLE:
+        # There is no server: for templates that are written for docker both sides are this program.
+        side = {
+            "Version": number,
+            "Os": "linux",
+            "Arch": _architecture(machine.machine),
+            "KernelVersion": machine.release,
+        }
+        formats.filled(form)(printer, facts | {"Client": side, "Server": side})
     else:
         printer.out("\n".join(f"{key + ':':<10}{value}" for key, value in facts.items()))
     return 0
+
+
+def _architecture(machine: str) -> str:
+    """Return what Go calls a machine."""
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def installed_version() -> str:
@@ -120,9 +135,9 @@ COMMANDS = (
         "[OPTIONS]",
         "Show the version, and where state is kept",
         execute=version,
-        flags=(Flag("format", "string", "`json`", short="f"),),
+        flags=(Flag("format", "string", formats.INSPECT_HELP, short="f"),),
         maximum=0,
-        examples=("sampan version --format json",),
+        examples=("sampan version --format json", "sampan version --format '{{.Version}}'"),
     ),
     Command(
         "system reset",

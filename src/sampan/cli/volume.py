@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 HEADERS = ("DRIVER", "VOLUME NAME")
+# What docker says of what it has not counted, and of what clusters have.
+UNKNOWN = "N/A"
+# The fields of a row and what a table calls them, as docker does.
+FIELDS = {
+    "Name": "VOLUME NAME",
+    "Driver": "DRIVER",
+    "Scope": "SCOPE",
+    "Mountpoint": "MOUNTPOINT",
+    "Labels": "LABELS",
+    "Links": "LINKS",
+    "Size": "SIZE",
+    "Status": "STATUS",
+    "Group": "GROUP",
+    "Availability": "AVAILABILITY",
+}
 FILTERS = ("dangling", "driver", "label", "name")
 
 
@@ -34,12 +49,14 @@ def ls(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     form = formats.choose(parsed)
     pairs = resource.filters(parsed, FILTERS)
     rows = [row for row in volume.every(settings) if _passes(row, pairs)]
-    if parsed.is_set("quiet"):
-        for row in rows:
-            printer.out(row["Name"])
-    elif form == formats.JSON:
+    if form == formats.JSON:
         for row in rows:
             printer.json(_line(row))
+    elif form != formats.TABLE:
+        formats.show(form, printer, FIELDS, [(_line(row), row["Labels"]) for row in rows])
+    elif parsed.is_set("quiet"):
+        for row in rows:
+            printer.out(row["Name"])
     else:
         printer.table(HEADERS, [(row["Driver"], row["Name"]) for row in rows])
     return 0
@@ -92,6 +109,7 @@ def _line(row: "Document") -> "Document":
         "Mountpoint": row["Mountpoint"],
         "Name": row["Name"],
         "Scope": row["Scope"],
+        **dict.fromkeys(("Availability", "Group", "Links", "Size", "Status"), UNKNOWN),
     }
 
 
@@ -119,7 +137,7 @@ COMMANDS = (
         execute=ls,
         flags=(
             Flag("filter", "filter", f"only those with `key=value`: {', '.join(FILTERS)}", short="f"),
-            Flag("format", "string", "`table` or `json`"),
+            Flag("format", "string", formats.HELP),
             Flag("quiet", "bool", "names only", short="q"),
         ),
         maximum=0,
@@ -131,9 +149,9 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Show everything about volumes, as JSON",
         execute=inspect,
-        flags=(Flag("format", "string", "`json` prints one object a line", short="f"),),
+        flags=(Flag("format", "string", formats.INSPECT_HELP, short="f"),),
         minimum=1,
-        examples=("sampan volume inspect data",),
+        examples=("sampan volume inspect data", "sampan volume inspect -f '{{.Mountpoint}}' data"),
     ),
     Command(
         "volume rm",

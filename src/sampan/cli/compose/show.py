@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _HEADERS = ("NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS")
+# The fields of a row of `ps` and what a table calls them, as docker compose does.
+_FIELDS = listing.FIELDS | {
+    "Name": "NAME",
+    "Project": "PROJECT",
+    "Service": "SERVICE",
+    "Created": "CREATED",
+    "Health": "HEALTH",
+    "ExitCode": "EXIT CODE",
+    "Publishers": "PUBLISHERS",
+}
 _COMMAND_AT_MOST = 20
 _ID = 12
 
@@ -38,7 +48,7 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     form = formats.choose(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
     seen = [one for one in sight.containers(settings, project.name) if not one.is_one_off or parsed.is_set("all")]
-    statuses = parsed.words("status")
+    statuses, whole = parsed.words("status"), parsed.is_set("no-trunc")
     seen = [
         one
         for one in seen
@@ -55,6 +65,9 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     elif form == formats.JSON:
         for one in seen:
             printer.json(_document(settings, one, project.name))
+    elif form != formats.TABLE:
+        rows = [(_row(settings, one, project.name, whole=whole), one.row["Labels"]) for one in seen]
+        formats.show(form, printer, _FIELDS, rows)
     else:
         printer.table(_HEADERS, [_cells(one) for one in seen])
     return 0
@@ -67,6 +80,11 @@ def _cells(one: "Seen") -> tuple[str, ...]:
     age = human_duration(time.clock_gettime(time.CLOCK_REALTIME) - row["Created"])
     ports = listing.ports_text(row["Ports"])
     return one.name, row["Image"], f'"{short}"', one.service, f"{age} ago", row["Status"], ports
+
+
+def _row(settings: "Settings", one: "Seen", project_name: str, *, whole: bool) -> "Document":
+    """Return what a template sees of a container: docker's fields of `ps` and compose's own."""
+    return _document(settings, one, project_name) | listing.document(one.row, whole=whole)
 
 
 def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document":
@@ -131,7 +149,7 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """List the images that the project's containers were made from."""
-    form = formats.choose(parsed)
+    form = formats.choose_plain(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
     rows: list[tuple[str, str, str, str, str]] = []
     with connection.open(settings) as database:
@@ -159,7 +177,7 @@ def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def ls(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """List the projects that have containers."""
-    form = formats.choose(parsed)
+    form = formats.choose_plain(parsed)
     rows = []
     for name, seen in sight.projects(settings).items():
         running = [one for one in seen if one.is_running]
@@ -211,15 +229,19 @@ COMMANDS = (
         execute=ps,
         flags=(
             Flag("all", "bool", "stopped and new ones too", short="a"),
-            _FORMAT,
+            Flag("format", "string", formats.HELP),
             Flag("no-orphans", "bool", "not those of services that are not in the file"),
-            Flag("no-trunc", "bool", "taken for docker's sake"),
+            Flag("no-trunc", "bool", "cut nothing short in a template"),
             _QUIET,
             Flag("services", "bool", "names of services only"),
             Flag("status", "list", "only those in this state"),
         ),
         later="filter orphans",
-        examples=("sampan compose ps", "sampan compose ps -a --format json"),
+        examples=(
+            "sampan compose ps",
+            "sampan compose ps -a --format json",
+            "sampan compose ps --format '{{.Name}} {{.Health}}'",
+        ),
     ),
     Command(
         "compose logs",

@@ -1,0 +1,136 @@
+"""fmt's `printf`: the verbs that templates use, with flags, width and precision; what does not fit, said as Go does."""
+
+import re
+
+from sampan.cli.template.fault import Misuse
+from sampan.cli.template.value import NOTHING, Struct, Value, encoded, text, type_name
+
+WIDTH_AT_MOST = 10_000
+_DIRECTIVE = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d*))?(.?)", re.DOTALL)
+_QUOTED = {
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+    '"': '\\"',
+    "\\": "\\\\",
+}
+
+
+def printf(form: str, arguments: tuple[Value, ...]) -> str:
+    """Fill a format string; raises Misuse for a width out of bounds."""
+    waiting = list(arguments)
+
+    def fill(directive: re.Match[str]) -> str:
+        flags, width, precision, verb = directive.groups()
+        if int(width or 0) > WIDTH_AT_MOST or int(precision or 0) > WIDTH_AT_MOST:
+            raise Misuse(f"a width in `printf` is more than {WIDTH_AT_MOST}")
+        if verb == "%":
+            return "%"
+        if not verb:
+            return "%!(NOVERB)"
+        if not waiting:
+            return f"%!{verb}(MISSING)"
+        digits = None if precision is None else int(precision or 0)
+        return _pad(_one(verb, flags, digits, waiting.pop(0)), flags, int(width or 0), verb)
+
+    filled = _DIRECTIVE.sub(fill, form)
+    if waiting:
+        filled += f"%!(EXTRA {', '.join(f'{type_name(one)}={text(one)}' for one in waiting)})"
+    return filled
+
+
+def quote(word: str) -> str:
+    """Quote a string as strconv.Quote does."""
+    return f'"{"".join(_QUOTED.get(c) or (c if c.isprintable() else _escape(c)) for c in word)}"'
+
+
+def _one(verb: str, flags: str, precision: int | None, value: Value) -> str:
+    """Print one argument without its width; lists and maps element by element."""
+    if verb in "vT":
+        return type_name(value) if verb == "T" else _cut(text(value), precision if isinstance(value, str) else None)
+    match value:
+        case list():
+            return f"[{' '.join(_one(verb, flags, precision, one) for one in value)}]"
+        case dict():
+            inside = (
+                f"{_one(verb, flags, None, k)}:{_one(verb, flags, precision, v)}" for k, v in sorted(value.items())
+            )
+            return f"map[{' '.join(inside)}]"
+        case Struct():
+            return f"{{{' '.join(_one(verb, flags, precision, one) for one in value.fields.values())}}}"
+        case _:
+            printed = _scalar(verb, flags, precision, value)
+    if printed is not None:
+        return printed
+    return f"%!{verb}(<nil>)" if value is None or value is NOTHING else f"%!{verb}({type_name(value)}={text(value)})"
+
+
+def _scalar(verb: str, flags: str, precision: int | None, value: Value) -> str | None:
+    """Print one string, number or truth; None where the verb is not for it."""
+    match value:
+        case bool():
+            return text(value) if verb == "t" else None
+        case str():
+            return _string(verb, flags, precision, value)
+        case int():
+            return _int(verb, flags, precision, value)
+        case float() if verb in "eEfFgG":
+            digits = 6 if precision is None else precision
+            printed = text(value) if verb in "gG" and precision is None else f"{value:.{digits}{verb}}"
+            return f"+{printed}" if "+" in flags and not printed.startswith("-") else printed
+        case _:
+            return None
+
+
+def _string(verb: str, flags: str, precision: int | None, value: str) -> str | None:
+    match verb:
+        case "s":
+            return _cut(value, precision)
+        case "q":
+            cut = _cut(value, precision)
+            return f"`{cut}`" if "#" in flags and "`" not in cut and cut.isprintable() else quote(cut)
+        case "x" | "X":
+            printed = encoded(value).hex(" ") if " " in flags else encoded(value).hex()
+            return printed.upper() if verb == "X" else printed
+        case _:
+            return None
+
+
+def _int(verb: str, flags: str, precision: int | None, value: int) -> str | None:
+    sign = "-" if value < 0 else "+" if "+" in flags else " " if " " in flags else ""
+    match verb:
+        case "d" | "b" | "o" | "x" | "X":
+            prefix = {"x": "0x", "X": "0X", "o": "0", "b": "0b"}.get(verb, "") if "#" in flags else ""
+            return f"{sign}{prefix}{f'{abs(value):{verb}}'.rjust(precision or 0, '0')}"
+        case "c" | "q" | "U" if 0 <= value <= 0x10FFFF and not 0xD800 <= value < 0xE000:
+            character = chr(value)
+            if verb == "U":
+                return f"U+{value:04X}"
+            inside = "\\'" if character == "'" else character if character == '"' else quote(character)[1:-1]
+            return character if verb == "c" else f"'{inside}'"
+        case _:
+            return None
+
+
+def _pad(printed: str, flags: str, width: int, verb: str) -> str:
+    if "-" in flags:
+        return printed.ljust(width)
+    if "0" in flags and verb not in "sqvT":
+        sign = printed[:1] if printed[:1] in {"+", "-", " "} else ""
+        return sign + printed[len(sign) :].rjust(width - len(sign), "0")
+    return printed.rjust(width)
+
+
+def _cut(word: str, precision: int | None) -> str:
+    return word if precision is None else word[:precision]
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
