@@ -233,28 +233,42 @@ def secrets(lasting: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]
 
 
 def test_nothing_of_the_machine_is_in_the_image(
-    secrets: dict[str, str], shared: Command, python_image: str, tmp_path: Path
+    secrets: dict[str, str], shared: Command, *, python_image: str, shared_busybox: str, tmp_path: Path
 ) -> None:
     """Certificates, indexes and passwords that RUN used are in no layer, by name or content, nor in the config."""
+    machine = _of_the_machine(secrets, (tmp_path / "ours.crt").read_text(encoding="ascii"))
     project = tmp_path / "project"
     project.mkdir()
     write_project(project)
+    assert python_image in (project / "Dockerfile").read_text(encoding="utf-8")
     command_in(secrets)("build", "--no-cache", "-t", "clean", ".", cwd=project, check=True, timeout=300)
     assert f"Basic {base64.b64encode(f'somebody:{PASSWORD}'.encode()).decode()}" in Index.given
     shared("save", "-o", f"{tmp_path}/clean.tar", "clean", check=True)
-    machine = _of_the_machine(secrets, (tmp_path / "ours.crt").read_text(encoding="ascii"))
-    names = []
-    for name, content in _everything(tmp_path / "clean.tar"):
-        names.append(name)
-        assert "run/sampan" not in name
-        for what, secret in machine.items():
-            assert secret not in content, f"{what} of this machine in {name}"
+    names = [name for name, _ in _everything(tmp_path / "clean.tar")]
     assert any(name.endswith("site-packages/flask/app.py") for name in names)
+    assert _traces(tmp_path / "clean.tar", machine) == []
+    # The same search finds what a RUN keeps of them by its own will.
+    keep = f"FROM {shared_busybox}\nRUN cat /run/sampan/pip.conf /run/sampan/ca.crt > /kept\n"
+    (project / "Dockerfile").write_text(keep, encoding="utf-8")
+    command_in(secrets)("build", "-t", "kept", ".", cwd=project, check=True)
+    shared("save", "-o", f"{tmp_path}/kept.tar", "kept", check=True)
+    traces = _traces(tmp_path / "kept.tar", machine)
+    assert "the CA in kept" in traces
+    assert any(trace.startswith("password") and trace.endswith(" in kept") for trace in traces)
+
+
+def _traces(archive: Path, machine: dict[str, bytes]) -> list[str]:
+    """Name what an archive of an image has of a machine, and where."""
+    found = []
+    for name, content in _everything(archive):
+        found += [f"the directory as {name}"] if "run/sampan" in name else []
+        found += [f"{what} in {name}" for what, secret in machine.items() if secret in content]
+    return found
 
 
 def _of_the_machine(machine: dict[str, str], certificate: str) -> dict[str, bytes]:
     """Return what a step is given, by what it is."""
-    found = {"the files": b"/run/sampan/", "the CA": certificate.splitlines()[5].encode()}
+    found = {"the path": b"/run/sampan/", "the CA": certificate.splitlines()[5].encode()}
     pip = pip_settings(machine)
     words = [
         word for key in ("index-url", "extra-index-url", "find-links", "proxy") for word in pip.get(key, "").split()

@@ -96,9 +96,11 @@ def _near(path: str) -> str:
     import difflib
 
     parent, name = os.path.split(path)
-    names = [found.name for found in os.scandir(parent) if found.is_dir()] if os.path.isdir(parent) else []
-    near = difflib.get_close_matches(name, names, 1)
-    if near:
+    try:
+        names = [found.name for found in os.scandir(parent) if found.is_dir()]
+    except OSError:
+        names = []
+    if near := difflib.get_close_matches(name, names, 1):
         return f"did you mean `{os.path.join(os.path.relpath(parent), near[0])}`?"
     return "it is sought from the directory that you are in, which is `.`"
 
