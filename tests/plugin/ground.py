@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def place() -> Iterator[str]:
 @pytest.fixture
 def environment(place: str) -> Iterator[dict[str, str]]:
     """Yield an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
+    with settled(place) as found:
+        yield found
+
+
+@contextmanager
+def settled(place: str) -> Iterator[dict[str, str]]:
+    """Yield such an environment; take its networks away in the end."""
     os.mkdir(f"{place}/r", 0o700)
     os.mkdir(f"{place}/n", 0o700)
     ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
@@ -65,6 +73,11 @@ def settings(environment: dict[str, str]) -> Settings:
 @pytest.fixture
 def sampan(environment: dict[str, str]) -> Command:
     """Return `sampan(*words, timeout=60, check=False, cwd=None, feed="")`: run the real command in this environment."""
+    return command_in(environment)
+
+
+def command_in(environment: dict[str, str]) -> Command:
+    """Return that for another environment."""
 
     def command(
         *words: str, timeout: float = 60, check: bool = False, cwd: str | Path | None = None, feed: str = ""
