@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def place() -> Iterator[str]:
 @pytest.fixture
 def environment(place: str) -> Iterator[dict[str, str]]:
     """Yield an environment in which sampan keeps everything in `place` and reads no configuration of the person's."""
+    with settled(place) as found:
+        yield found
+
+
+@contextmanager
+def settled(place: str) -> Iterator[dict[str, str]]:
+    """Yield such an environment; take its networks away in the end."""
     yield settle(place)
     take_bridges_down(f"{place}/r")
 

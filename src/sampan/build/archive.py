@@ -46,6 +46,8 @@ def put(
         while entry := archive.next():
             path = _inside(into, entry.name)
             if path != into:
+                # A directory that the archive does not hold is root's, whoever is to own what it does.
+                draft.make_directories(path.rpartition("/")[0], (0, 0))
                 draft.put(path, _piece(entry, archive, spool, draft, into, owner=owner, epoch=epoch))
     except (Corrupt, Unsupported) as error:
         raise InvalidArgument("the archive cannot be read to its end", at=at) from error

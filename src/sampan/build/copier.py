@@ -93,6 +93,7 @@ class _Copy:
         self._keeps_owner = not options["is_context"]
         self._is_directory = options["destination"].endswith("/")
         self._destination = tree.resolve(below, options["destination"])
+        self._linked: dict[tuple[int, int], Piece] = {}
         self.draft = Draft(below, self._owner or (0, 0), self._epoch or 0, at)
 
     def body(self, name: str, text: str, *, has_more: bool) -> None:
@@ -112,6 +113,7 @@ class _Copy:
     def take(self, item: "Picked", *, has_more: bool) -> None:
         """Put one match: a file, or what is in a directory."""
         into = self._destination
+        self._linked.clear()
         if self._options["parents"] and item.above:
             into = tree.resolve(self._below, f"{into}/{item.above}")
         if not item.node.is_directory:
@@ -149,6 +151,15 @@ class _Copy:
         return into
 
     def _piece(self, path: str, node: "Node") -> Piece:
+        """Return a file's piece, the same for all names that it has in a stage.
+
+        In a context files are told apart: whether a checkout links equal ones is nobody's wish.
+        """
+        if node.inode is None or not node.is_file or self._options["is_context"]:
+            return self._new_piece(path, node)
+        return self._linked.setdefault(node.inode, self._new_piece(path, node))
+
+    def _new_piece(self, path: str, node: "Node") -> Piece:
         ids = self._owner or ((node.uid, node.gid) if self._keeps_owner else (0, 0))
         mtime = node.mtime if self._epoch is None else min(node.mtime, self._epoch)
         return Piece(

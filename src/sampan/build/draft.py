@@ -97,14 +97,14 @@ class Draft:
             raise InvalidArgument(f"a hard link leads to `/{path[:200]}`, which is not there", at=self._place)
         return self._pieces[path]
 
-    def make_directories(self, path: str) -> None:
-        """See to it that `path` and all above it are directories."""
+    def make_directories(self, path: str, owner: tuple[int, int] | None = None) -> None:
+        """See to it that `path` and all above it are directories; `owner` is that of new ones, if not the draft's."""
         made = ""
         for part in path.split("/") if path else ():
             made = f"{made}/{part}" if made else part
             kind = self.kind(made)
             if kind == 0:
-                self._set(made, Piece.directory(self._owner, self._mtime))
+                self._set(made, Piece.directory(owner or self._owner, self._mtime))
             elif kind != stat.S_IFDIR:
                 raise InvalidArgument(f"`/{made}` is there already and is no directory", at=self._place)
 
@@ -118,9 +118,16 @@ class Draft:
         self._set(path, piece)
 
     def write(self, writer: "TarWriter") -> "Document":
-        """Write all of it, each directory before what is in it; return the record."""
+        """Write all of it, each directory before what is in it; return the record. One piece at two paths is linked."""
+        written: dict[int, str] = {}
         for path in sorted(self._pieces, key=os.fsencode):
-            _write(writer, path, self._pieces[path])
+            piece = self._pieces[path]
+            first = written.setdefault(id(piece), path)
+            if first != path and piece.open is not None:
+                told = {"uid": piece.uid, "gid": piece.gid, "mtime": piece.mtime}
+                writer.add_link(path, first, mode=piece.mode, **told)
+            else:
+                _write(writer, path, piece)
         return {"entries": len(self._pieces)}
 
     def is_empty(self) -> bool:

@@ -100,8 +100,9 @@ class Picker:
         return item
 
     def _walk(self, root: str, relative: str, kept_out: "Rules") -> "Iterator[tuple[str, Node]]":
-        """Yield what lies below a directory, each before what is in it."""
+        """Yield what lies below a directory, each before what is in it; one kept out only if something in it is not."""
         waiting = [relative]
+        skipped: dict[str, Node] = {}
         while waiting:
             relative = waiting.pop()
             inside: list[str] = []
@@ -111,8 +112,12 @@ class Picker:
                 is_out = self._rules.excludes(whole) or kept_out.excludes(path)
                 if node.is_directory and not (self._rules.prunes(whole) or kept_out.prunes(path)):
                     inside.append(path)
+                if is_out and node.is_directory:
+                    skipped[path] = node
                 if is_out or stat.S_ISSOCK(node.mode):
                     continue
+                if skipped:
+                    yield from [(above, skipped.pop(above)) for above in _above(path) if above in skipped]
                 self._count += 1
                 if self._count > MAX_FILES:
                     hints = ("keep files out by lines in .dockerignore",)
@@ -190,9 +195,18 @@ class Picker:
         node = self._tree.find(real)
         if node is None or not node.is_directory:
             return self._near(above) if above else ()
-        names = [item for item, _ in self._children(real) if not self._rules.excludes(f"{real}/{item}".strip("/"))]
+        found = dict(self._children(real))
+        if name in found and found[name].is_link:
+            return (f"it is a link to `{found[name].target[:200]}`, which is not there",)
+        names = [item for item in found if not self._rules.excludes(f"{real}/{item}".strip("/"))]
         near = difflib.get_close_matches(name, names, 1)
         return (f"did you mean `{above}{'/' * bool(above)}{near[0]}`?",) if near else ()
+
+
+def _above(path: str) -> list[str]:
+    """Return the directories above a path, the highest first."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
 
 def _clipped(path: str) -> str:

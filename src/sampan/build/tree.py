@@ -42,14 +42,15 @@ _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Node:
-    """What stat(2) says of a file, directory or link; `target` is a link's."""
+    """What stat(2) says of a file, directory or link; `target` is a link's, `inode` what its other names share."""
 
-    __slots__ = ("gid", "mode", "mtime", "size_bytes", "target", "uid")
+    __slots__ = ("gid", "inode", "mode", "mtime", "size_bytes", "target", "uid")
 
     def __init__(self, status: os.stat_result, target: str = "") -> None:
         self.mode = status.st_mode
         self.uid = status.st_uid
         self.gid = status.st_gid
+        self.inode = (status.st_dev, status.st_ino) if status.st_nlink > 1 else None
         self.size_bytes = status.st_size
         self.mtime = max(0, status.st_mtime_ns // 1_000_000_000)
         self.target = target

@@ -79,10 +79,10 @@ def test_a_change_makes_what_stands_on_it_anew() -> None:
 
 
 def test_arguments() -> None:
-    """ARGs: global ones in FROM, in a stage once declared again; ENV goes before; all are part of a RUN's key."""
+    """ARGs: global ones in FROM, in a stage once declared again; of ENV and ARG the later counts; all key RUN."""
     text = "ARG V=base\nFROM $V\nARG V\nARG A=1\nENV B=$A C=$B\nARG B=9\nRUN x\n"
     found = run(text).state
-    assert found.chain[0].options["env"] == ["V=base", "A=1", "PATH=/bin", "LANG=C", "B=1", "C="]
+    assert found.chain[0].options["env"] == ["PATH=/bin", "LANG=C", "V=base", "A=1", "B=9", "C="]
     assert found.config["Env"] == ["PATH=/bin", "LANG=C", "B=1", "C="]
     assert found.history[-1][0] == "RUN |2 V=base A=1 /bin/sh -c x"
     other = run(text, World(other=CONFIG), arguments={"V": "other", "A": "2"}).state
@@ -111,7 +111,7 @@ def test_stages() -> None:
     assert run(text, target="BUILD").state.chain[0].subject == "RUN make"
     child = run("FROM base AS a\nENV X=1\nARG Y=2\nRUN a\nFROM a\nRUN b $Y\n").state
     assert [vertex.subject for vertex in child.chain] == ["RUN a", "RUN b $Y"]
-    assert child.chain[1].options["env"] == ["PATH=/bin", "LANG=C", "X=1"]
+    assert child.chain[1].options["env"] == ["PATH=/bin", "LANG=C", "X=1", "Y=2"]
 
 
 def test_command_and_entrypoint() -> None:

@@ -248,7 +248,7 @@ class Healthcheck(Instruction):
             return
         if not rest:
             raise self.wrong("HEALTHCHECK CMD has no command", "write `HEALTHCHECK CMD curl -f http://localhost/`")
-        words = _json_list(rest)
+        words = _json_list(rest, statement)
         self.test = ["CMD", *words] if words is not None else ["CMD-SHELL", rest]
 
 
@@ -343,17 +343,20 @@ def _json_hint(keyword: str) -> str:
 
 def _json(statement: "Statement") -> list[str] | None:
     """Read the rest as a JSON list of strings; None where it is none, which then is a shell line (docker's rule)."""
-    return _json_list(statement.rest)
+    return _json_list(statement.rest, statement)
 
 
-def _json_list(text: str) -> list[str] | None:
+def _json_list(text: str, statement: "Statement") -> list[str] | None:
     if not text.startswith("["):
         return None
     try:
         found = parse_list(text)
     except Malformed:
         return None
-    return found if all(isinstance(word, str) for word in found) else None
+    if not all(isinstance(word, str) for word in found):
+        hints = ("put every word into double quotes",)
+        raise InvalidArgument(f"`{text[:100]}` is a JSON list of more than strings", hints=hints, at=statement.at)
+    return found
 
 
 def _is_stage_name(name: str) -> bool:

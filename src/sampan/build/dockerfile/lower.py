@@ -48,7 +48,7 @@ COPY, RUN, DIRECTORY = "copy", "run", "directory"
 # Where a RUN sees the script that stands in its here-document.
 SCRIPTS = "/dev/pipes"
 # Raised when the same options come to other bytes.
-VERSION = 1
+VERSION = 2
 _REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "ftp://")
 
 
@@ -258,8 +258,8 @@ class _Lowering:
             elif name in self._globals:
                 value = self._globals[name]
             if value is not None:
-                state.arguments[name] = value
-                state.used = [*(used for used in state.used if used != name), name]
+                state.variables[name] = value
+            state.arguments += [name] * (name not in state.arguments)
             texts.append(name if value is None else f"{name}={value}")
         state.note(f"ARG {' '.join(texts)}")
 
@@ -298,14 +298,15 @@ class _Lowering:
             for body in item.heredocs
         ]
         excludes = [one(pattern) for pattern in item.excludes]
+        chown, chmod = one(item.chown), one(item.chmod)
         origin, vertices = self._origin(item.origin, stage, item) if item.origin else ("", [])
         options: Document = {
             "sources": sources,
             "bodies": bodies,
             "files": self._world.files(sources, excludes, item) if sources and not item.origin else "",
             "destination": absolute(state.workdir, destination) + "/" * _is_directory(destination),
-            "chown": one(item.chown),
-            "chmod": one(item.chmod),
+            "chown": chown,
+            "chmod": chmod,
             "excludes": excludes,
             "parents": item.has_parents,
             "unpacks": item.keyword == "ADD" and item.unpacks is not False,
@@ -320,7 +321,9 @@ class _Lowering:
             vertex = Vertex(COPY, text, {"version": VERSION, "base": "", "below": 0, **options}, tuple(vertices))
         else:
             vertex = self._vertex(COPY, text, options, state, *vertices)
-        state.note(text, vertex)
+        flags = [f"--chown={chown}"] * bool(chown) + [f"--chmod={chmod}"] * bool(chmod)
+        names = [f"<<{body.name}" for body in item.heredocs]
+        state.note(" ".join([item.keyword, *flags, *sources, *names, destination]), vertex)
 
     def _run(self, item: Run, state: State, stage: "Stage") -> None:
         words, script = _run_words(item)
@@ -337,14 +340,11 @@ class _Lowering:
             elif found.type == "bind":
                 told["files"] = self._world.files([found.source or "."], [], item)
             mounts.append(told)
-        variables = {name: state.arguments[name] for name in state.used if name not in state.environment}
         is_asked = self._request.network if item.network == "default" else item.network
         options: Document = {
             "args": args,
             "script": script,
-            "env": [
-                f"{key}={value}" for key, value in {**variables, **state.environment}.items() if key not in PROXIES
-            ],
+            "env": [f"{key}={value}" for key, value in state.variables.items() if key not in PROXIES],
             "user": state.user,
             "cwd": state.workdir,
             "mounts": mounts,
@@ -352,8 +352,9 @@ class _Lowering:
             "hosts": list(self._request.hosts),
             "epoch": self._request.epoch,
         }
-        shown = [f"{name}={value}" for name, value in variables.items() if name not in PROXIES]
-        told_words = [f"|{len(shown)}", *shown, *args] if shown else args
+        shown = [f"{name}={state.variables.get(name, '')}" for name in state.arguments if name not in PROXIES]
+        line = words if item.is_exec else [*state.shell, *words]
+        told_words = [f"|{len(shown)}", *shown, *line] if shown else line
         subject = f"RUN {item.words[0] if not item.is_exec else ' '.join(item.words)}"
         state.note(f"RUN {' '.join(told_words)}", self._vertex(RUN, subject, options, state, *more))
 

@@ -31,7 +31,6 @@ def apply(item: "Instruction", state: "State", unset: "Unset") -> None:
             _healthcheck(item, state)
         case Onbuild():
             state.config["OnBuild"] = [*(state.config.get("OnBuild") or []), item.trigger]
-            state.note(f"ONBUILD {item.trigger}")
         case Single():
             _word(item, state, unset)
         case _:
@@ -54,6 +53,7 @@ def _pairs(item: Pairs, state: "State", unset: "Unset") -> None:
         if any(not key or "\0" in key + value for key, value in found.items()):
             raise item.wrong("a variable of ENV has no name")
         state.environment |= found
+        state.variables |= found
         state.config["Env"] = [f"{key}={value}" for key, value in state.environment.items()]
     else:
         state.config["Labels"] = {**(state.config.get("Labels") or {}), **found}
@@ -83,7 +83,7 @@ def _ports(item: Several, state: "State", unset: "Unset") -> None:
     words = expand.words(" ".join(item.words), state.variables, at, escape=escape, unset=unset)
     found = states.ports(words, item)
     state.config["ExposedPorts"] = {**(state.config.get("ExposedPorts") or {}), **{port: {} for port in found}}
-    state.note(f"EXPOSE [{' '.join(found)}]")
+    state.note(f"EXPOSE [{' '.join(sorted(found))}]")
 
 
 def _volumes(item: Several, state: "State", unset: "Unset") -> None:

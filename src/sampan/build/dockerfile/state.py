@@ -33,37 +33,41 @@ SCRATCH = Base("scratch", {}, "")
 
 
 class State:
-    """One stage's state. `chain` are the vertices above the base, each with all below it as its inputs."""
+    """One stage's state. `chain` are the vertices above the base, each with all below it as its inputs.
+
+    `variables` are what `$NAME` means here, and a RUN's environment: of an ENV and an ARG the later one counts.
+    """
 
     __slots__ = ("arguments", "author", "base", "chain", "config", "environment", "has_command", "history", "platform",
-                 "used")  # fmt: skip
+                 "variables")  # fmt: skip
 
     def __init__(self, base: Base) -> None:
         self.base = base
         self.config: Document = dict(base.config.get("config") or {})
-        environment = self.config.get("Env") or [f"PATH={DEFAULT_PATH}"] * (base is SCRATCH)
-        self.environment: dict[str, str] = dict(_pair(text) for text in environment)
-        self.arguments: dict[str, str] = {}  # ARGs in scope that have a value
-        self.used: list[str] = []  # their names, in order, for RUN's history
+        self.environment: dict[str, str] = dict(_pair(text) for text in self.config.get("Env") or ())
+        if "PATH" not in self.environment:
+            self.environment["PATH"] = DEFAULT_PATH
+            self.config["Env"] = [f"{key}={value}" for key, value in self.environment.items()]
+        if base is SCRATCH:
+            self.config["WorkingDir"] = "/"
+        self.variables = dict(self.environment)
+        self.arguments: list[str] = []  # names of ARGs, in order, for RUN's history
         self.author: str = base.config.get("author") or ""
         self.chain: list[Vertex] = []
         self.history: list[tuple[str, Vertex | None]] = []
         self.has_command = False
 
     def child(self) -> "State":
-        """Return the state of a stage that is built from this one: no ARG of this is known there."""
+        """Return the state of a stage that is built from this one."""
         other = State(self.base)
         other.config = dict(self.config)
         other.environment = dict(self.environment)
+        other.variables = dict(self.variables)
+        other.arguments = list(self.arguments)
         other.author = self.author
         other.chain = list(self.chain)
         other.history = list(self.history)
         return other
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """What `$NAME` means here: ENV goes before ARG."""
-        return {**self.arguments, **self.environment}
 
     @property
     def workdir(self) -> str:
