@@ -542,7 +542,8 @@ def _enter_user_namespace(id: int) -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     syscalls.unshare(syscalls.CLONE_NEWUSER)
     for name, content in (("setgroups", "deny"), ("uid_map", f"0 {id} 1"), ("gid_map", f"0 {id} 1")):
-        Path(f"/proc/self/{name}").write_text(content, encoding="utf-8")  # ascii's codec may be a file that only root reads
+        # Not ascii: its codec may be a file that only root reads.
+        Path(f"/proc/self/{name}").write_text(content, encoding="utf-8")
 
 
 # --- the machine --------------------------------------------------------------------------------------------------
