@@ -79,7 +79,7 @@ check fetch-own-address "fetch http://$address:8000 | grep -q 'Hello, Docker!'"
 inside=$(field web NetworkSettings IPAddress)
 check fetch-from-container "$sampan run --rm hello python -c 'import urllib.request as r; print(r.urlopen(\"http://$inside:5000\", timeout=60).read())' | grep -q 'Hello, Docker!'"
 check ps "$sampan ps | grep -q web"
-check logs "$sampan logs web 2>&1 | grep -q ."
+check logs "$sampan logs web 2>&1 | grep -c . "
 check logs-f "timeout 10 $sampan logs -f web; [ \$? = 124 ]"
 check exec "[ \"\$($sampan exec web python -c 'import os; print(6 * 7, os.environ[\"A\"], os.getuid())')\" = '42 b 65532' ]"
 check exec-it "script -qec \"$sampan exec -it web python -c 'import sys; print(sys.stdin.isatty())'\" /dev/null | grep -q True"
@@ -106,7 +106,7 @@ services:
     image: busybox
     command: sh -c "mkdir /w; echo hello >/w/index.html; exec httpd -f -p 80 -h /w"
     healthcheck:
-      test: nc -z 127.0.0.1 80
+      test: nc -w 5 127.0.0.1 80 </dev/null
       interval: 1s
       retries: 60
   client:
