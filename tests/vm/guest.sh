@@ -119,7 +119,7 @@ services:
         condition: service_healthy
 END
 check compose-up "$sampan compose -f project/compose.yaml up -d"
-ask='printf \"GET / HTTP/1.0\r\n\r\n\" | nc -w 20 web 80 | tail -n 1'
+ask='printf "GET / HTTP/1.0\r\n\r\n" | nc -w 20 web 80 | tail -n 1'
 check compose-name "$sampan compose -f project/compose.yaml exec -T client sh -c '$ask' | grep -qx hello"
 check compose-ps "$sampan compose -f project/compose.yaml ps | grep -q healthy"
 check compose-down "$sampan compose -f project/compose.yaml down -v -t 0"
