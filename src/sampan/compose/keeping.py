@@ -2,26 +2,29 @@
 
 from typing import TYPE_CHECKING
 
+from sampan.compose import wish
 from sampan.database import connection
-from sampan.engine import record, rootless
+from sampan.engine import record, rootless, volume
 from sampan.errors import Conflict, NotFound
 from sampan.storage import trash
 
 if TYPE_CHECKING:
     from sampan.compose.crew import Say
-    from sampan.compose.model.project import Resource
+    from sampan.compose.model.project import Project, Resource
     from sampan.settings.configuration import Settings
 
 
-def ensure(settings: "Settings", resource: "Resource", say: "Say") -> None:
-    """See that a volume is there, or will be: the engine makes it when it is first mounted. Raises NotFound."""
+def ensure(settings: "Settings", project: "Project", resource: "Resource", say: "Say") -> None:
+    """See that a volume is there, labelled as the project's; raises NotFound for an external one that is not."""
     if is_there(settings, resource.name):
         return
     if resource.is_external:
         raise NotFound(
             f"the volume `{resource.name}`, declared as external, does not exist", at=resource.place,
-            hints=(f"make it with `sampan run --rm -v {resource.name}:/data IMAGE true`",),
+            hints=(f"make it with `sampan volume create {resource.name}`",),
         )  # fmt: skip
+    own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
+    volume.create(settings, resource.name, labels=own | {wish.PROJECT: project.name, wish.VOLUME: resource.key})
     say(f"Volume {resource.name}", "Created")
 
 

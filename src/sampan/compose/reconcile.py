@@ -85,7 +85,7 @@ def resources(settings: "Settings", project: "Project", services: Iterable["Serv
         if resource.name not in known:
             _make_network(settings, project, resource, say)
     for resource in {key: project.volumes[key] for key in keys}.values():
-        keeping.ensure(settings, resource, say)
+        keeping.ensure(settings, project, resource, say)
 
 
 def _make_network(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
