@@ -50,7 +50,7 @@ networks: {front: {}, back: {labels: {n: "2"}}}
 """
 # What differs from run to run, or says whose program it is.
 OWN = ("com.docker.compose.config-hash", "com.docker.compose.image", "com.docker.compose.version")
-PS = ("Name", "Names", "Image", "Service", "Project", "State", "Health", "ExitCode", "Networks", "LocalVolumes")
+PS = ("Name", "Names", "Image", "Service", "Project", "State", "Health", "ExitCode", "LocalVolumes")
 # Exit statuses with the project up.
 STATUSES = {
     "exec": ("exec", "-T", "web", "sh", "-c", "exit 7"),
@@ -123,7 +123,9 @@ def test_ps(shop: Compose) -> None:
     told = {
         name: sorted(
             [
-                {key: row[key] for key in PS} | {"Publishers": [_port(one) for one in row["Publishers"]]}
+                {key: row[key] for key in PS}
+                | {"Networks": set(row["Networks"].split(","))}
+                | {"Publishers": [_port(one) for one in row["Publishers"]]}
                 for row in found
             ],
             key=lambda row: row["Name"],
