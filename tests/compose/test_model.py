@@ -103,7 +103,10 @@ def service(text: str) -> dict[str, Any]:
         (
             "volumes: ['v:/d', /anon]",
             "volumes",
-            [{"type": "volume", "source": "v", "target": "/d", "volume": {}}, {"type": "volume", "target": "/anon"}],
+            [
+                {"type": "volume", "source": "v", "target": "/d", "volume": {}},
+                {"type": "volume", "target": "/anon", "volume": {}},
+            ],
         ),
         ("build: ./sub", "build", {"context": "/p/sub", "dockerfile": "Dockerfile"}),
         (

@@ -143,7 +143,7 @@ def _state_document(told: state.State) -> "Document":
 def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
     return {
-        "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs"] or None,
+        "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},

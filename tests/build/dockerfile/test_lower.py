@@ -79,12 +79,12 @@ def test_a_change_makes_what_stands_on_it_anew() -> None:
 
 
 def test_arguments() -> None:
-    """ARGs: global ones in FROM, in a stage once declared again; of ENV and ARG the later counts; all key RUN."""
+    """ARGs: global ones in FROM, in a stage once declared again; of ENV and ARG the later counts; all are in keys."""
     text = "ARG V=base\nFROM $V\nARG V\nARG A=1\nENV B=$A C=$B\nARG B=9\nRUN x\n"
     found = run(text).state
     assert found.chain[0].options["env"] == ["PATH=/bin", "LANG=C", "V=base", "A=1", "B=9", "C="]
     assert found.config["Env"] == ["PATH=/bin", "LANG=C", "B=1", "C="]
-    assert found.history[-1][0] == "RUN |2 V=base A=1 /bin/sh -c x"
+    assert found.history[-1][0] == "RUN |3 V=base A=1 B=9 /bin/sh -c x"
     other = run(text, World(other=CONFIG), arguments={"V": "other", "A": "2"}).state
     assert other.config["Env"][2] == "B=2"
     assert other.chain[0].digest != found.chain[0].digest

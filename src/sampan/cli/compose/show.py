@@ -90,7 +90,10 @@ def _row(settings: "Settings", one: "Seen", project_name: str, *, whole: bool) -
 def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document":
     """Return docker compose's `ps --format json` object."""
     row = one.row
-    told = inspection.inspect(settings, one.id)["State"]
+    document = inspection.inspect(settings, one.id)
+    told = document["State"]
+    now, created = time.clock_gettime(time.CLOCK_REALTIME), row["Created"]
+    mounts = [mount.get("Name") or mount["Source"] for mount in document["Mounts"] if mount["Type"] != "tmpfs"]
     published = [
         {
             "URL": port.get("IP", ""),
@@ -103,11 +106,18 @@ def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document
     return {
         "ID": one.id[:_ID],
         "Name": one.name,
+        "Names": one.name,
         "Image": row["Image"],
         "Command": f'"{row["Command"]}"',
         "Project": project_name,
         "Service": one.service,
-        "Created": row["Created"],
+        "Created": created,
+        "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(created)),
+        "RunningFor": f"{human_duration(now - created)} ago",
+        "Labels": ",".join(f"{key}={value}" for key, value in row["Labels"].items()),
+        "Networks": ",".join(sorted(document["NetworkSettings"]["Networks"])),
+        "Mounts": ",".join(mounts),
+        "LocalVolumes": str(len([mount for mount in document["Mounts"] if mount["Type"] == "volume"])),
         "State": one.state,
         "Status": row["Status"],
         "Health": told.get("Health", {}).get("Status", ""),
@@ -151,27 +161,27 @@ def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """List the images that the project's containers were made from."""
     form = formats.choose_plain(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
-    rows: list[tuple[str, str, str, str, str]] = []
+    rows: list[tuple[str, str, str, str, int]] = []
     with connection.open(settings) as database:
         for one in sight.containers(settings, project.name):
             if parsed.arguments and one.service not in parsed.arguments:
                 continue
-            name, _, tag = one.row["Image"].partition(":")
-            id = one.row["ImageID"]
+            above, slash, last = one.row["Image"].rpartition("/")
+            last, _, tag = last.partition(":")
             try:
-                size = human_size(Images(database).find(id).size_bytes)
+                size = Images(database).find(one.row["ImageID"]).size_bytes
             except NotFound:
-                size = ""
-            rows.append((one.name, name, tag or "latest", id.removeprefix("sha256:")[:_ID], size))
+                size = 0
+            rows.append((one.name, f"{above}{slash}{last}", tag or "latest", one.row["ImageID"], size))
     if parsed.is_set("quiet"):
         for id in dict.fromkeys(row[3] for row in rows):
-            printer.out(id)
+            printer.out(id.removeprefix("sha256:")[:_ID])
     elif form == formats.JSON:
         keys = ("ContainerName", "Repository", "Tag", "ID", "Size")
-        for row in rows:
-            printer.json(dict(zip(keys, row, strict=True)))
+        printer.json([dict(zip(keys, row, strict=True)) for row in rows])
     else:
-        printer.table(("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"), rows)
+        cells = [(*row[:3], row[3].removeprefix("sha256:")[:_ID], human_size(row[4]) if row[4] else "") for row in rows]
+        printer.table(("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"), cells)
     return 0
 
 
@@ -193,8 +203,7 @@ def ls(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         for row in rows:
             printer.out(row[0])
     elif form == formats.JSON:
-        for row in rows:
-            printer.json(dict(zip(("Name", "Status", "ConfigFiles"), row, strict=True)))
+        printer.json([dict(zip(("Name", "Status", "ConfigFiles"), row, strict=True)) for row in rows])
     else:
         printer.table(("NAME", "STATUS", "CONFIG FILES"), rows)
     return 0

@@ -9,7 +9,7 @@ from sampan.compose.model.project import Project, Resource, Service, Values
 
 # In the order that docker prints; all below is sorted.
 _SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
-# Docker prints these even where there are none: nothing there means the image's own.
+# Docker's JSON has these even where there are none, its YAML has not: nothing there means the image's own.
 _ALWAYS = ("command", "entrypoint")
 
 
@@ -35,11 +35,16 @@ def service(what: Service) -> Values:
         values["environment"] = unset | dict(what.environment)
     for key in _ALWAYS:
         values.setdefault(key, None)
-    return values
+    return _with_labels(values)
 
 
 def as_yaml(values: Values) -> str:
     """Return a document as YAML: sections in docker's order, all keys below sorted."""
+    services = {
+        name: {key: value for key, value in told.items() if key not in _ALWAYS or value is not None}
+        for name, told in values["services"].items()
+    }
+    values = {**values, "services": services}
     return "".join(
         yaml.dump(
             {key: value}, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, sort_keys=True, width=1 << 16
@@ -79,4 +84,11 @@ def _used(project: Project) -> dict[str, set[str]]:
 
 
 def _resource(what: Resource) -> Values:
-    return {**what.values, "name": what.name}
+    return _with_labels({**what.values, "name": what.name})
+
+
+def _with_labels(values: Values) -> Values:
+    """Return the values with every label a text, one without a value an empty one."""
+    if "labels" not in values:
+        return values
+    return {**values, "labels": {key: "" if value is None else value for key, value in values["labels"].items()}}

@@ -76,7 +76,7 @@ def volume(item: Node) -> Node:
     if len(parts) > 3 or not all(parts) or not parts[-2 if len(parts) == 3 else -1].startswith("/"):
         raise InvalidArgument(f"`{item.value}` is no volume", at=item.place, hints=(_VOLUME_HINT,))
     if len(parts) == 1:
-        return mapping(item, {"type": text(item, "volume"), "target": item})
+        return mapping(item, {"type": text(item, "volume"), "target": item, "volume": mapping(item, {})})
     is_bind = parts[0][0] in "./~"
     entries: dict[str, Node] = {
         "type": text(item, "bind" if is_bind else "volume"),
