@@ -54,3 +54,18 @@ def test_a_store_that_cannot_be(sampan: Command, environment: dict[str, str]) ->
     found = _found(sampan("doctor", "--format", "json"))
     assert found["store"]["state"] == "missing"
     assert found["network"]["state"] == "ok"
+
+
+def test_reset_after_a_doctor_alone(sampan: Command, environment: dict[str, str], place: str) -> None:
+    """What `doctor` leaves where there is no store yet is no foreign directory; one with another file in it is."""
+    environment["SAMPAN_ROOT"] = f"{place}/store"
+    environment["SAMPAN_RUN"] = f"{place}/store/run"
+    sampan("doctor", check=True)
+    sampan("system", "reset", "--force", check=True)
+    assert not Path(place, "store").exists()
+    Path(place, "store").mkdir()
+    Path(place, "store", "thesis.txt").touch()
+    done = sampan("system", "reset", "--force")
+    assert done.returncode == 1
+    assert "is not a store of Sampan" in done.stderr
+    assert Path(place, "store", "thesis.txt").exists()

@@ -67,7 +67,7 @@ def installed_version() -> str:
 
 def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove containers, network, images, volumes and caches: everything that Sampan put on this machine."""
-    _refuse_foreign(settings.root)
+    _refuse_foreign(settings)
     if not parsed.is_set("force") and not _is_sure(settings, printer):
         printer.note("nothing was removed")
         return 1
@@ -80,9 +80,15 @@ def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     return 0
 
 
-def _refuse_foreign(root: str) -> None:
-    """Refuse to empty a directory that is not a store; raises InvalidArgument."""
-    if os.path.isdir(root) and os.listdir(root) and not os.path.isfile(f"{root}/{MARK}"):
+def _refuse_foreign(settings: "Settings") -> None:
+    """Refuse to empty a directory that is not a store; raises InvalidArgument.
+
+    One that holds nothing but SAMPAN_RUN is what `doctor` leaves before there is a store.
+    """
+    root = settings.root
+    if not os.path.isdir(root) or os.path.isfile(f"{root}/{MARK}"):
+        return
+    if any(f"{root}/{name}" != settings.run for name in os.listdir(root)):
         raise InvalidArgument(f"`{root}` is not a store of Sampan", hints=("see what `SAMPAN_ROOT` says",))
 
 
