@@ -24,7 +24,7 @@ import pytest
 
 from sampan.settings import trust
 from sampan.settings.index import pip_settings, uv_configuration
-from tests.plugin.ground import Command, command_in, settle, take_bridges_down
+from tests.plugin.ground import Command, command_in, settled
 from tests.stories.conftest import write_project
 
 pytestmark = [
@@ -138,9 +138,8 @@ CMD ["flask", "run", "--host=0.0.0.0"]
 def elsewhere() -> Iterator[Command]:
     """Yield `sampan` on another store, as on another machine."""
     where = tempfile.mkdtemp(prefix="sp-", dir="/tmp")
-    environment = settle(where)
-    yield command_in(environment)
-    take_bridges_down(environment["SAMPAN_ROOT"])
+    with settled(where) as environment:
+        yield command_in(environment)
     shutil.rmtree(where, ignore_errors=True)
 
 

@@ -3,21 +3,9 @@
 # the normal user dev; a copy of the checkout is at /share, and, where the host built the example already, the digest to
 # expect at /share/.expected. Prints one line a check, `ok NAME` or `not ok NAME`, and fails if any failed.
 set -u -o pipefail
-failures=0
 started=$SECONDS
 
-# check NAME COMMAND...: COMMAND's words are shown where it fails.
-check() {
-  local name=$1 before=$SECONDS output
-  shift
-  if output=$(eval "$*" </dev/null 2>&1); then
-    echo "ok $name ($((SECONDS - before)) s)"
-  else
-    echo "not ok $name: $*"
-    echo "$output" | tail -n 25 | sed 's/^/    /'
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname "$0")/check.sh"
 
 fetch() {
   python3 -c '

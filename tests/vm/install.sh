@@ -2,20 +2,8 @@
 # The wheel of this checkout on a fresh machine, by venv as root, by venv, pipx and uv as the normal user dev; then
 # removed, with nothing left. Runs as root inside an emulated machine; the wheel is at /share. Prints one line a check.
 set -u -o pipefail
-failures=0
 
-# check NAME COMMAND: COMMAND's words are shown where it fails.
-check() {
-  local name=$1 output
-  shift
-  if output=$(eval "$*" </dev/null 2>&1); then
-    echo "ok $name"
-  else
-    echo "not ok $name: $*"
-    echo "$output" | tail -n 25 | sed 's/^/    /'
-    failures=$((failures + 1))
-  fi
-}
+. "$(dirname "$0")/check.sh"
 
 # with_venv NAME RUN, with_tools NAME RUN: install, use and remove it; RUN runs a command line as the person in question.
 with_venv() {

@@ -9,6 +9,7 @@ import time
 
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.events import ignore
+from sampan.oci.architecture import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from sampan.image.store import Image
     from sampan.oci.reference import Reference
     from sampan.settings.configuration import Settings
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class BuildResult:
@@ -120,11 +119,11 @@ def build_project(
 def architecture() -> str:
     """Return this machine's processor in GOARCH's words; raises Unsupported."""
     machine = os.uname().machine
-    if machine not in _ARCHITECTURES:
+    if machine not in NAMES:
         raise Unsupported(
             f"there is no base for the processor `{machine}`", hints=("Sampan runs on x86_64 and aarch64",)
         )
-    return _ARCHITECTURES[machine]
+    return NAMES[machine]
 
 
 def epoch(settings: "Settings", text: str = "") -> int | None:

@@ -3,6 +3,7 @@
 import time
 
 from sampan.cli import format as formats
+from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.database import connection
@@ -42,7 +43,7 @@ FIELDS = {
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show the images, one row for each name."""
     form = formats.choose(parsed)
-    filters = parse_filters(parsed.words("filter"))
+    filters = resource.filters(parsed, FILTERS)
     filters += [("reference", argument) for argument in parsed.arguments]
     with connection.open(settings) as database:
         found = Images(database).list()
@@ -120,17 +121,6 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "RootFS": {"Type": "layers", "Layers": list(image.diff_ids)},
         "Descriptor": {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": str(image.manifest)},
     }
-
-
-def parse_filters(words: list[str]) -> list[tuple[str, str]]:
-    """Read the `--filter key=value` words; raises InvalidArgument."""
-    filters = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in FILTERS:
-            raise InvalidArgument(f"unknown filter: `{word}`", hints=(f"filters: {', '.join(FILTERS)}",))
-        filters.append((key, value))
-    return filters
 
 
 def _names(image: "Image") -> list[Reference | None]:

@@ -3,6 +3,7 @@
 import time
 
 from sampan.cli import format as formats
+from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import inspection
 from sampan.errors import InvalidArgument
@@ -40,11 +41,11 @@ FIELDS = {
 def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show containers."""
     form = formats.choose(parsed)
-    filters = parse_filters(parsed.words("filter"))
+    filters = _filters(parsed)
     latest = 1 if parsed.is_set("latest") else parsed.number("last")
     # docker: a filter on the state, and --last, look at every container.
     everything = parsed.is_set("all") or latest is not None or any(k in {"status", "exited"} for k, _ in filters)
-    rows = [row for row in inspection.summaries(settings, all=everything) if matches(row, filters)]
+    rows = [row for row in inspection.summaries(settings, all=everything) if _is_wanted(row, filters)]
     rows = rows if latest is None or latest < 0 else rows[:latest]
     whole = parsed.is_set("no-trunc")
     if parsed.is_set("quiet"):
@@ -60,24 +61,17 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     return 0
 
 
-def parse_filters(words: list[str]) -> list[tuple[str, str]]:
-    """Read the `--filter key=value` words; raises InvalidArgument."""
-    filters = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in FILTERS:
-            raise InvalidArgument(f"unknown filter: `{word}`", hints=(f"filters: {', '.join(FILTERS)}",))
+def _filters(parsed: Parsed) -> list[tuple[str, str]]:
+    """Read the `--filter` words; raises InvalidArgument."""
+    filters = resource.filters(parsed, FILTERS)
+    for key, value in filters:
         if key == "status" and value not in STATES:
             raise InvalidArgument(f"`{value}` is not a state", hints=(f"states: {', '.join(STATES)}",))
-        filters.append((key, value))
     return filters
 
 
-def matches(row: "Document", filters: list[tuple[str, str]]) -> bool:
-    """Return whether a container passes: any value of a key suffices, every key must (every label too)."""
-    keys = {key for key, _ in filters if key != "label"}
-    chosen = all(any(_passes(row, k, v) for k, v in filters if k == key) for key in keys)
-    return chosen and all(_passes(row, "label", v) for k, v in filters if k == "label")
+def _is_wanted(row: "Document", filters: list[tuple[str, str]]) -> bool:
+    return resource.passes(filters, lambda key, value: _passes(row, key, value))
 
 
 def _passes(row: "Document", key: str, value: str) -> bool:
@@ -155,7 +149,7 @@ def document(row: "Document", *, whole: bool) -> "Document":
         "Command": _command(row["Command"], whole=whole),
         "CreatedAt": time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(row["Created"])),
         "RunningFor": _age(row["Created"]),
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(labels.items())),
+        "Labels": resource.labels_text(labels),
         "LocalVolumes": str(sum(mount.get("Type") == "volume" for mount in mounts)),
         "Mounts": ",".join(mount.get("Name") or mount.get("Source", "") for mount in mounts),
         "Names": ",".join(names),

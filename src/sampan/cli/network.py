@@ -124,7 +124,7 @@ def _line(row: "Document", *, whole: bool) -> "Document":
         "IPv4": "true",
         "IPv6": "false",
         "CreatedAt": row["Created"],
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(row["Labels"].items())),
+        "Labels": resource.labels_text(row["Labels"]),
     }
 
 

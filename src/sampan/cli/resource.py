@@ -7,7 +7,7 @@ from sampan.errors import InvalidArgument, SampanError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sampan.cli.flags import Parsed
     from sampan.cli.render import Printer
@@ -55,6 +55,11 @@ def passes(pairs: list[tuple[str, str]], has: "Callable[[str, str], bool]") -> b
     return all(any(has(k, v) for k, v in pairs if k == key) for key in keys) and all(
         has(k, v) for k, v in pairs if k == "label"
     )
+
+
+def labels_text(labels: "Mapping[str, str]") -> str:
+    """Print labels as docker's listings do."""
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
 def is_sure(parsed: "Parsed", printer: "Printer", what: str) -> bool:

@@ -4,8 +4,10 @@ import os
 import sys
 
 from sampan.cli import format as formats
+from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.errors import Conflict, InvalidArgument, NotFound
+from sampan.oci import architecture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,18 +43,13 @@ def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         side = {
             "Version": number,
             "Os": "linux",
-            "Arch": _architecture(machine.machine),
+            "Arch": architecture.name_of(machine.machine),
             "KernelVersion": machine.release,
         }
         formats.filled(form)(printer, facts | {"Client": side, "Server": side})
     else:
         printer.out("\n".join(f"{key + ':':<10}{value}" for key, value in facts.items()))
     return 0
-
-
-def _architecture(machine: str) -> str:
-    """Return what Go calls a machine."""
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def installed_version() -> str:
@@ -68,8 +65,9 @@ def installed_version() -> str:
 def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove containers, network, images, volumes and caches: everything that Sampan put on this machine."""
     _refuse_foreign(settings)
-    if not parsed.is_set("force") and not _is_sure(settings, printer):
-        printer.note("nothing was removed")
+    if not resource.is_sure(
+        parsed, printer, f"this removes all containers, images, volumes and caches in {settings.root}"
+    ):
         return 1
     if os.path.lexists(f"{settings.root}/{MARK}"):
         _remove_containers(settings)
@@ -90,13 +88,6 @@ def _refuse_foreign(settings: "Settings") -> None:
         return
     if any(f"{root}/{name}" != settings.run for name in os.listdir(root)):
         raise InvalidArgument(f"`{root}` is not a store of Sampan", hints=("see what `SAMPAN_ROOT` says",))
-
-
-def _is_sure(settings: "Settings", printer: "Printer") -> bool:
-    """Ask the person on stderr; anything but yes is no."""
-    printer.warn(f"this removes all containers, images, volumes and caches in {settings.root}")
-    printer.note("type `yes` to go on:")
-    return os.read(0, 64).strip().lower() in {b"y", b"yes"}
 
 
 def _remove_containers(settings: "Settings") -> None:

@@ -105,7 +105,7 @@ def _line(row: "Document") -> "Document":
     """Return docker's `volume ls --format json` object."""
     return {
         "Driver": row["Driver"],
-        "Labels": ",".join(f"{key}={value}" for key, value in sorted(row["Labels"].items())),
+        "Labels": resource.labels_text(row["Labels"]),
         "Mountpoint": row["Mountpoint"],
         "Name": row["Name"],
         "Scope": row["Scope"],

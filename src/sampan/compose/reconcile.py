@@ -92,15 +92,10 @@ def resources(settings: "Settings", project: "Project", services: Iterable["Serv
 
 
 def _make_network(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
-    if resource.is_external:
-        raise NotFound(
-            f"the network `{resource.name}`, declared as external, does not exist", at=resource.place,
-            hints=(f"make it with `sampan network create {resource.name}`",),
-        )  # fmt: skip
+    _refuse_external("network", resource)
     say(f"Network {resource.name}", "Creating")
     pools = resource.values.get("ipam", {}).get("config", ())
     pool = pools[0] if pools else {}
-    own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
     try:
         network.create(
             settings,
@@ -108,7 +103,7 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
             subnet=pool.get("subnet", ""),
             gateway=pool.get("gateway", ""),
             internal=resource.values.get("internal", False),
-            labels=own | {wish.PROJECT: project.name, wish.NETWORK: resource.key},
+            labels=_labels(project, resource, wish.NETWORK),
         )
     except AlreadyExists as error:
         if resource.name not in {one.name for one in network.every(settings)}:
@@ -118,16 +113,24 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
 
 
 def _make_volume(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
+    _refuse_external("volume", resource)
+    say(f"Volume {resource.name}", "Creating")
+    volume.create(settings, resource.name, labels=_labels(project, resource, wish.VOLUME))
+    say(f"Volume {resource.name}", "Created")
+
+
+def _refuse_external(kind: str, resource: "Resource") -> None:
+    """Raise NotFound where a missing network or volume is somebody else's to make."""
     if resource.is_external:
         raise NotFound(
-            f"the volume `{resource.name}`, declared as external, does not exist", at=resource.place,
-            hints=(f"make it with `sampan volume create {resource.name}`",),
+            f"the {kind} `{resource.name}`, declared as external, does not exist", at=resource.place,
+            hints=(f"make it with `sampan {kind} create {resource.name}`",),
         )  # fmt: skip
-    say(f"Volume {resource.name}", "Creating")
+
+
+def _labels(project: "Project", resource: "Resource", kind: str) -> dict[str, str]:
     own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
-    labels = own | {wish.PROJECT: project.name, wish.VOLUME: resource.key}
-    volume.create(settings, resource.name, labels=labels)
-    say(f"Volume {resource.name}", "Created")
+    return own | {wish.PROJECT: project.name, kind: resource.key}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

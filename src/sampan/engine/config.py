@@ -118,10 +118,16 @@ def _check_kinds(options: "RunOptions", machine: str) -> None:
     _check_networks(options)
     if options.userns not in {"", "auto", "private", "host"}:
         raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
-    architecture = options.platform.removeprefix("linux/").partition("/")[0]
-    ours = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-    if architecture and architecture not in {ours, machine}:
-        raise Unsupported(f"this machine runs `linux/{ours}`, not `{options.platform}`")
+    if options.platform:
+        _check_platform(options.platform, machine)
+
+
+def _check_platform(platform: str, machine: str) -> None:
+    from sampan.oci import architecture  # few ask for one
+
+    wanted, ours = platform.removeprefix("linux/").partition("/")[0], architecture.name_of(machine)
+    if wanted and wanted not in {ours, machine}:
+        raise Unsupported(f"this machine runs `linux/{ours}`, not `{platform}`")
 
 
 def _check_networks(options: "RunOptions") -> None:

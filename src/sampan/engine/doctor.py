@@ -28,6 +28,8 @@ _MACHINES = ("x86_64", "aarch64")
 _LEAST_BYTES = 1 << 30
 _LIMITS = ("memory", "cpu", "pids")
 _ANSWER_BYTES = 1 << 16
+# What a container's first process is cloned into.
+_OF_A_CONTAINER = syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
 
 
 class Finding:
@@ -100,7 +102,7 @@ def _namespaces(settings: "Settings", warnings: list[str]) -> Finding:
     if settings.uid != 0:
         rootless.enter(settings, lambda event: warnings.append(event.text))
     try:
-        pid, pidfd = syscalls.clone3(namespaces_of_a_container())
+        pid, pidfd = syscalls.clone3(_OF_A_CONTAINER)
     except OSError as error:
         namespaces.explain(error, syscalls.CLONE_NEWUSER)
         raise
@@ -109,11 +111,6 @@ def _namespaces(settings: "Settings", warnings: list[str]) -> Finding:
     os.close(pidfd)
     os.waitpid(pid, 0)
     return Finding("user namespaces", OK, "every container gets one of its own")
-
-
-def namespaces_of_a_container() -> int:
-    """Return the clone flags of a container's first process."""
-    return syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
 
 
 def _for_a_user(settings: "Settings", warnings: list[str]) -> "Iterator[Finding]":
@@ -169,7 +166,7 @@ def _limits(settings: "Settings") -> Finding:
     has = cgroup.open_parent(settings).controllers
     lacks = [name for name in _LIMITS if name not in has]
     if not lacks:
-        return Finding("limits", OK, ", ".join(name for name in _LIMITS))
+        return Finding("limits", OK, ", ".join(_LIMITS))
     what = f"no limits of {', '.join(lacks)}"
     if settings.uid == 0:
         return Finding("limits", LIMITED, what)

@@ -109,7 +109,6 @@ def _make(
     Of two who make one volume at once the second's work goes into the trash.
     """
     fresh = _fresh(settings, volume)
-    os.makedirs(f"{fresh}/_data", 0o755)
     if "nocopy" not in volume.options:
         from sampan.engine import copyup  # most starts fill no volume
 
@@ -133,7 +132,6 @@ def _fill_empty(
     from sampan.engine import copyup
 
     fresh = _fresh(settings, volume)
-    os.makedirs(f"{fresh}/_data", 0o755)
     if copyup.fill(open_root, volume.destination, f"{fresh}/_data"):
         with database.transaction():
             if not _is_mounted(database, volume.source, container.id):
@@ -152,9 +150,10 @@ def _is_mounted(database: "Database", name: str, but: str) -> bool:
 
 
 def _fresh(settings: "Settings", volume: VolumeMount) -> str:
-    """Return where a volume is filled (`sweep` knows these names), with nothing there."""
+    """Return where a volume is filled (`sweep` knows these names): a directory with an empty `_data`."""
     fresh = f"{settings.root}/volumes/.{volume.source}-{os.getpid()}"
     trash.discard(settings.root, fresh)
+    os.makedirs(f"{fresh}/_data", 0o755)
     return fresh
 
 

@@ -1,6 +1,7 @@
 """Which of an image's platforms is meant: `os/architecture[/variant]`, in Go's words. Pure."""
 
 from sampan.errors import InvalidArgument, NotFound
+from sampan.oci import architecture
 from sampan.oci import image as oci
 
 TYPE_CHECKING = False
@@ -18,8 +19,7 @@ def parse(text: str) -> oci.Platform:
         raise InvalidArgument(f"`{text[:100]}` is no platform", hints=("write it like `linux/amd64` or `linux/arm64`",))
     if len(parts) == 1:
         parts = ["linux", *parts]
-    architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(parts[1], parts[1])
-    return oci.Platform(parts[0], architecture, parts[2] if len(parts) == 3 else "")
+    return oci.Platform(parts[0], architecture.name_of(parts[1]), parts[2] if len(parts) == 3 else "")
 
 
 def text(platform: oci.Platform) -> str:

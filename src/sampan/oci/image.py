@@ -7,6 +7,7 @@ built, byte for byte. Built ones are deterministic: keys sorted, no spaces.
 
 from sampan import document
 from sampan.errors import Corrupt, InvalidArgument, Unsupported
+from sampan.oci import architecture
 from sampan.oci.digest import Digest
 
 TYPE_CHECKING = False
@@ -169,7 +170,7 @@ class Config:
 
 def platform_of(machine: str) -> Platform:
     """Return what images for `machine`, uname(2)'s word, say that they are for."""
-    return Platform("linux", {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine))
+    return Platform("linux", architecture.name_of(machine))
 
 
 def rfc3339(seconds: int) -> str:

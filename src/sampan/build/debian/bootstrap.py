@@ -36,6 +36,7 @@ from sampan.image.content import Content
 from sampan.image.store import Image, Images
 from sampan.kernel import syscalls
 from sampan.oci import image as documents
+from sampan.oci.architecture import NAMES
 from sampan.oci.digest import Digest
 from sampan.oci.reference import Reference
 from sampan.runtime import target
@@ -55,7 +56,6 @@ NAME_LABEL = "io.sampan.stands-in-for"
 SUITE_LABEL = "io.sampan.debian.suite"
 # Raised when the script below, or how a recipe is applied, changes.
 _VERSION = 1
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _MAX_FILE_BYTES = 64 << 20
 _CONFIGURE_SECONDS = 1800.0
 _NO_SERVICES = b"#!/bin/sh\n# an image's services are not started while it is made\nexit 101\n"
@@ -106,7 +106,7 @@ def bootstrap(
     """
     found = recipe.find(reference)
     machine = os.uname().machine
-    if machine not in _ARCHITECTURES:
+    if machine not in NAMES:
         raise Unsupported(f"there are no packages for the processor `{machine}`")
     sweep_scratch(settings.root)
     with (
@@ -116,7 +116,7 @@ def bootstrap(
         Mirror(apts.load(settings), settings) as mirror,
     ):
         ground = _Ground(settings, database, Content(settings.root, lease), lease, scratch.path, sink, clock)
-        return _Bootstrap(ground, mirror, _ARCHITECTURES[machine], no_cache=no_cache).image(found, reference)
+        return _Bootstrap(ground, mirror, NAMES[machine], no_cache=no_cache).image(found, reference)
 
 
 @dataclass(frozen=True, slots=True)
