@@ -165,7 +165,10 @@ class Watch:
         from sampan.engine import takedown
 
         self._state.status = state.RESTARTING
-        state.write(self._document["directory"], self._state, durable=False)
+        try:
+            state.write(self._document["directory"], self._state, durable=False)
+        except OSError:
+            return  # there is no store to start it from
         takedown.run(self._document)
         followers = self._board.pause(self._state.exit_code, delay)
         if self._board.is_stop_wanted:
@@ -193,8 +196,11 @@ class Watch:
 
             takedown.release(self._document)
         self._state.status = state.EXITED
-        # The record of a container that is about to vanish need not outlive a power cut.
-        state.write(self._document["directory"], self._state, durable=not self._document["auto_remove"])
+        try:
+            # The record of a container that is about to vanish need not outlive a power cut.
+            state.write(self._document["directory"], self._state, durable=not self._document["auto_remove"])
+        except OSError:
+            pass  # the store was deleted, or its disk is broken: what stands on the machine must go all the same
 
     def _reach(self, point: str) -> None:
         fault.reach(point, self._document["fault"])
