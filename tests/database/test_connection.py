@@ -189,6 +189,8 @@ def test_an_older_database_is_migrated_in_one_transaction(settings: Settings, mo
 def test_networks_of_version_1_have_an_id(settings: Settings) -> None:
     """The row stays what it was: the default network with its subnet; it has an id now."""
     with connection.open(settings) as database:
+        fresh = _tables(database)
+        database.execute("DROP TABLE traces")
         database.execute("DROP TABLE networks")
         database.execute("CREATE TABLE networks(name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID")
         database.execute("INSERT INTO networks VALUES('bridge', '{\"interface\":\"x\"}')")
@@ -201,6 +203,11 @@ def test_networks_of_version_1_have_an_id(settings: Settings) -> None:
             '{"interface":"x"}',
         )
         assert database.row("PRAGMA user_version") == (schema.VERSION,)
+        assert _tables(database) == fresh
+
+
+def _tables(database: Database) -> set[str]:
+    return {row[0] for row in database.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
 def test_a_damaged_database_is_named(settings: Settings) -> None:

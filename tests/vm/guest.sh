@@ -88,6 +88,11 @@ check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
 check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
 mkdir file && printf 'FROM busybox\nRUN echo made >/made && id -u\nCMD cat /made\n' >file/Dockerfile
 check dockerfile "$sampan build -t filed file && [ \"\$($sampan run --rm filed)\" = made ]"
+mkdir traced && printf 'FROM busybox\nCOPY a b /w/\nRUN cat /w/a >/made\nCMD cat /made /w/b\n' >traced/Dockerfile
+echo 1 >traced/a && echo 1 >traced/b
+again="$sampan build --progress plain -t traced traced"
+check trace "$again && echo 2 >traced/b && $again 2>&1 | grep -q 'it reads /w/a, as before'"
+check traced "[ \"\$($sampan run --rm traced)\" = \"\$(printf '1\\n2')\" ]"
 mkdir project && cat >project/compose.yaml <<'END'
 services:
   web:
@@ -123,7 +128,7 @@ if [ -e /share/.expected ]; then
   check same-digest "$sampan build --locked -t locked ./locked && field locked Id | grep -qxF -f /share/.expected/id"
   check rmi-locked "$sampan rmi locked"
 fi
-check rmi "$sampan rmi hello filed busybox"
+check rmi "$sampan rmi hello filed traced busybox"
 # A holder ends by itself; nothing of a normal user's may stay.
 [ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -a -f \"sampan (run|exec|build)|pasta\""
 check no-trace "sleep 3; diff <(echo '$before') <(traces)"

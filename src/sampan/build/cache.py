@@ -6,6 +6,7 @@ be deleted at any time. A layer is a blob; its row in `builds` keeps it from bei
 """
 
 import os
+import time
 
 from sampan.document import Malformed, parse, render
 from sampan.image.content import VerifiedFile
@@ -13,13 +14,16 @@ from sampan.oci.digest import Digest, new_hasher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Self
 
     from sampan.database.connection import Database, Transaction
     from sampan.document import Document
     from sampan.image.content import Content
     from sampan.storage.diff import Writable
+
+# Of one command on one base; each branch of a repository may have its own.
+_MAX_CANDIDATES = 8
 
 
 class Result:
@@ -76,6 +80,30 @@ class Cache:
                 int(self._clock()),
             ),
         )
+
+    def store_trace(self, key: Digest, trace_key: Digest, facts: "list[Document]") -> None:
+        """Record beside the result of `key`, before or after it, how else it can be found; see `trace`."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO traces(key, trace_key, facts, used) VALUES(?, ?, ?, ?)",
+            (key.hex, trace_key.hex, render({"facts": facts}), time.time_ns()),
+        )
+
+    def traced(self, trace_key: Digest) -> "Iterator[tuple[Digest, list[Document]]]":
+        """Yield the keys of the results that may be taken where their facts hold, the newest first."""
+        rows = self._database.execute(
+            "SELECT key, facts FROM traces WHERE trace_key = ? ORDER BY used DESC LIMIT ?",
+            (trace_key.hex, _MAX_CANDIDATES),
+        )
+        for key, facts in list(rows):
+            yield Digest("sha256", key), parse(facts)["facts"]
+
+    def forget_trace(self, key: Digest) -> None:
+        """Forget by what else the result of `key` could be found."""
+        self._database.execute("DELETE FROM traces WHERE key = ?", (key.hex,))
+
+    def touch_trace(self, key: Digest) -> None:
+        """Note that a traced result was taken again: it is the newest now."""
+        self._database.execute("UPDATE traces SET used = ? WHERE key = ?", (time.time_ns(), key.hex))
 
     def put_fragment(self, key: Digest, fill: "Callable[[Writable], Document]") -> Result:
         """Keep under `key` what `fill` writes; the record, which it returns, is written last."""

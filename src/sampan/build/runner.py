@@ -1,7 +1,8 @@
 """The executor of RUN: a step on top of the layers below it, its output told line by line."""
 
-from sampan.build import copier, layer, step
+from sampan.build import copier, layer, step, trace
 from sampan.build.cache import Result
+from sampan.build.mirror import Lost
 from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, NotFound, SampanError
 from sampan.events import Event
 
@@ -23,24 +24,87 @@ _MAX_LINE = 16 << 10
 
 
 class Runs:
-    """Runs steps. `secrets` are their values by id, `proxies` variables (`NAME=value`) that no key depends on."""
+    """Runs steps. `secrets` are their values by id, `proxies` variables (`NAME=value`) that no key depends on.
 
-    def __init__(self, stock: "Stock", secrets: "Mapping[str, bytes]", proxies: "Sequence[str]") -> None:
+    With `no_cache` every step runs, whatever an earlier one has seen.
+    """
+
+    def __init__(
+        self, stock: "Stock", secrets: "Mapping[str, bytes]", proxies: "Sequence[str]", *, no_cache: bool = False
+    ) -> None:
         self._stock = stock
+        self._no_cache = no_cache
         self._secrets = secrets
         self._proxies = tuple(proxies)
 
     def make(self, work: "Work") -> "list[Result]":
         """Make each (`solver.Executor`); raises what failed, with the line that asked for it."""
-        return [self._one(vertex, results) for vertex, results in work]
+        return [self._reused(vertex, results) or self._run(vertex, results) for vertex, results in work]
 
-    def _one(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result:
+    def _reused(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result | None:
+        """Return what an earlier run came to that saw of the context what this one would see; see `trace`."""
+        traced = self._traced(vertex, results)
+        if not traced or self._no_cache:
+            return None
+        cache, sink = self._stock.workshop.cache, self._stock.workshop.sink
+        changed = None
+        for key, facts in cache.traced(trace.key(vertex, results, traced)):
+            found = cache.find(key)
+            if found is None:
+                continue
+            changed = self._change(vertex, results, traced, facts)
+            if changed is None:
+                cache.touch_trace(key)
+                read = sorted(f"/{path}" for layer in facts for path, fact in layer.items() if fact[1])
+                sink(Event("done", vertex.subject, _told(read)))
+                return found
+        if changed is not None:
+            sink(Event("output", vertex.subject, f"runs again: /{changed} has changed"))
+        return None
+
+    def _change(
+        self, vertex: "Vertex", results: "tuple[Result, ...]", traced: "list[int]", facts: "list[trace.Facts]"
+    ) -> str | None:
+        """Return the first path of which something else is true now."""
+        stock = self._stock
+        for position, told in zip(traced, facts, strict=True):
+            layers = stock.slice(vertex.options["base"], results[: position + 1])
+            changed = trace.change(stock.workshop.lowers(layers)[0], told)
+            if changed is not None:
+                return changed
+        return None
+
+    def _traced(self, vertex: "Vertex", results: "tuple[Result, ...]") -> list[int]:
+        is_wanted = self._stock.workshop.settings.build_cache == trace.SETTING
+        return trace.layers(vertex, results) if is_wanted else []
+
+    def _run(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result:
+        traced = self._traced(vertex, results)
+        # What an older run of the same saw says nothing of this one's layer.
+        self._stock.workshop.cache.forget_trace(vertex.digest)
+        try:
+            return self._run_traced(vertex, results, traced)
+        except Lost as error:
+            self._stock.workshop.warn(vertex.subject, f"{error.what}; it runs once more, without")
+            return self._run_traced(vertex, results, [])
+
+    def _run_traced(self, vertex: "Vertex", results: "tuple[Result, ...]", traced: "list[int]") -> Result:
         stock, options, at = self._stock, vertex.options, self._stock.place(vertex)
         lines = _Lines(vertex.subject, stock.workshop.sink)
+
+        def keep(facts: "list[trace.Facts]") -> None:
+            stock.workshop.cache.store_trace(vertex.digest, trace.key(vertex, results, traced), facts)
+
         try:
             what = self._step(options, results, at)
             made = step.run(
-                stock.workshop, stock.below(vertex, results), what, output=lines.take, epoch=options["epoch"]
+                stock.workshop,
+                stock.below(vertex, results),
+                what,
+                output=lines.take,
+                epoch=options["epoch"],
+                traced=stock.positions(vertex, results, traced),
+                on_facts=keep,
             )
         except (CommandNotFound, CommandNotExecutable) as error:
             # For the build it is a step that failed, of status 1 as docker's.
@@ -117,6 +181,14 @@ class Runs:
         """Return a layer of what a bind mount shows of the context: without what .dockerignore keeps out."""
         stock = self._stock
         return layer.write_tar(stock.workshop.content, copier.shown(stock, source or ".", at).write)
+
+
+def _told(read: "Sequence[str]") -> str:
+    """Say which files an earlier run had read."""
+    if not read:
+        return "it reads no file of the context"
+    shown = ", ".join(read[:3]) + (f" and {len(read) - 3} more" if len(read) > 3 else "")
+    return f"of the context it reads {shown}, as before"
 
 
 class _Lines:

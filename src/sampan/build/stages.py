@@ -309,7 +309,8 @@ class _Executors:
 
                 given = self._options.request.arguments
                 proxies = [f"{name}={given[name]}" for name in PROXIES if name in given]
-                return runner.Runs(self._stock, self._options.secrets, proxies)
+                options = self._options
+                return runner.Runs(self._stock, options.secrets, proxies, no_cache=options.no_cache)
             case _:
                 raise Internal(f"no executor makes `{kind}`")
 

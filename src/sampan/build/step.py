@@ -34,7 +34,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sampan import failure
-from sampan.build import change, trust, unpacking
+from sampan.build import change, trace, trust, unpacking
+from sampan.build.mirror import Lost
 from sampan.database import lease as leases
 from sampan.document import parse, render
 from sampan.errors import Exhausted, Internal, InvalidArgument, SampanError
@@ -214,8 +215,13 @@ def run(
     output: Callable[[bytes], None] = lambda _: None,
     timeout_seconds: float | None = None,
     epoch: int | None = None,
+    traced: "Sequence[int]" = (),
+    on_facts: "Callable[[list[trace.Facts]], None]" = lambda _: None,
 ) -> "Result":
     """Run `what` on top of the layers `below`, lowest first, and return the layer of what it changed.
+
+    What it depended on of the layers at the positions `traced` is given to `on_facts`, in their order, if that can be
+    found out here; see `trace`. Raises mirror.Lost where that went wrong, whatever came of the step.
 
     `output` is given what it prints, both streams in their order. No time in the layer is later than `epoch`. Raises
     StepFailed, Exhausted after `timeout_seconds`, CommandNotFound, and what else stands in its way; then nothing of it
@@ -223,8 +229,10 @@ def run(
     """
     _check(what)
     sweep(ground.database)
-    with saying_how_to_free_space(ground.settings.root), _Run(ground, below, what) as running:
+    with saying_how_to_free_space(ground.settings.root), _Run(ground, below, what, traced) as running:
         running.finish(output, timeout_seconds)
+        if facts := running.facts():
+            on_facts(facts)
         return change.write(ground.content, running.upper, running.stubs, shift=running.shift, epoch=epoch)
 
 
@@ -268,9 +276,11 @@ def _check(what: Step) -> None:
 class _Run:
     """One run; a context that ends the process and gives everything back."""
 
-    def __init__(self, ground: "Ground", below: "Sequence[Result]", what: Step) -> None:
+    def __init__(self, ground: "Ground", below: "Sequence[Result]", what: Step, traced: "Sequence[int]" = ()) -> None:
         self._ground = ground
         self._below = below
+        self._traced = tuple(traced)
+        self._traced_lowers: tuple[str, ...] = ()
         self._what = what
         self._settings = ground.settings
         self._is_root = ground.settings.uid == 0
@@ -307,6 +317,21 @@ class _Run:
         if status:
             raise StepFailed(self._what.command, status, tail.text())
 
+    def facts(self) -> "list[trace.Facts]":
+        """Return what it depended on of each traced layer; nothing where that is not known, or too much."""
+        try:
+            with open(f"{self._directory}/asked", encoding="ascii") as file:
+                asked = parse(file.read())
+        except FileNotFoundError:
+            return []
+        found: list[trace.Facts] = []
+        for number, directory in enumerate(self._traced_lowers):
+            facts = trace.facts(directory, **asked[str(number)], shift=self.shift)
+            if facts is None:
+                return []
+            found.append(facts)
+        return found
+
     def _warn(self, text: str) -> None:
         self._ground.sink(Event("warning", "step", text))
 
@@ -328,6 +353,10 @@ class _Run:
         if self._is_root and not is_idmapped:
             self.shift = idrange.shared()
         start, network = self._lease(is_idmapped=is_idmapped)
+        lowers = overlay.root_source(self._lowers(self._below), self._directory).lowers
+        # Positions from the top down, as overlayfs stacks them.
+        traced = [len(self._below) - 1 - position for position in self._traced]
+        self._traced_lowers = tuple(lowers[position] for position in traced)
         trusted = trust.of(settings, is_single_id=not self._is_root and is_single_id())
         return {
             "root": settings.root,
@@ -335,7 +364,8 @@ class _Run:
             "features": {name: getattr(features, name) for name in features.__slots__},
             "range": start,
             "is_idmapped": is_idmapped,
-            "lowers": list(overlay.root_source(self._lowers(self._below), self._directory).lowers),
+            "lowers": list(lowers),
+            "traced": traced,
             "directory": self._directory,
             "args": list(what.args),
             "env": list(what.env),
@@ -499,6 +529,8 @@ class _Process:
             self._pidfd = fds[0]
         if "chain" in message:
             raise failure.rebuild(message["chain"], "a step could not be run")
+        if "is_lost" in message:
+            raise Lost("the process that shows a step its files ended before the step")
         if "made" in message:
             self.stubs = message["made"], {path: (m, u, g) for path, m, u, g in message["touched"]}
         return message

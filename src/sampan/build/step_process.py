@@ -18,6 +18,7 @@ import sys
 
 from sampan import failure
 from sampan.build import relay
+from sampan.build.mirror import Lost, Mirrors
 from sampan.document import parse, render
 from sampan.errors import Internal, NotFound, SampanError
 from sampan.kernel import capability, mount, seccomp, syscalls
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sampan.runtime.process import Created
 
 BRIDGE, HOST = "bridge", "host"
+_NOBODY = 0xFFFFFFFF  # (uid_t)-1: nobody's, as an idmapped mount shows an id that is not in the map
 _REQUEST_BYTES = 1 << 28
 _MESSAGE_BYTES = 1 << 18
 _NAMESPACES = ("user", "mount", "pid", "ipc", "uts", "cgroup")
@@ -73,6 +75,8 @@ def _serve(channel: _socket.socket, output: int, memfd: int, settings: Settings)
         created = runner.start(output)
         os.close(output)
         _tell(channel, {"status": runner.wait(created)})
+    except Lost:
+        _tell(channel, {"is_lost": True})
     except Exception as error:  # noqa: BLE001 - the process's boundary
         _tell(channel, {"chain": failure.describe(error)})
 
@@ -94,6 +98,8 @@ class _Runner:
         self._features = idmap.Features(**request["features"])
         self._network = request["network"]
         self._listeners: list[_socket.socket] = []
+        self._lowers = tuple(request["lowers"])
+        self._mirrors: Mirrors | None = None
         self._uid_mappings: tuple[IdMapping, ...] = ()
         self._gid_mappings: tuple[IdMapping, ...] = ()
         self._userns_fd = -1
@@ -101,6 +107,7 @@ class _Runner:
     def start(self, output: int) -> "Created":
         """Make the container and let it go."""
         self._enter_memory()
+        self._mirror()
         self._choose_network()
         root_fd = self._open_root_to_read()
         try:
@@ -108,7 +115,7 @@ class _Runner:
             self._uid_mappings = self._mappings("uid_map", who.uid)
             self._gid_mappings = self._mappings("gid_map", who.gid)
             spec = self._spec(user.within(who, self._uid_mappings))
-            stubs = _stubs(root_fd, [entry.destination for entry in spec.mounts])
+            stubs = _stubs(root_fd, [entry.destination for entry in spec.mounts], self._request["range"])
         finally:
             os.close(root_fd)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -134,6 +141,8 @@ class _Runner:
                 created.abort()
                 raise Internal("the build has gone")
         _, status = os.waitpid(created.pid, 0)
+        if self._mirrors is not None:
+            self._mirrors.finish()
         code = os.waitstatus_to_exitcode(status)
         return code if code >= 0 else 128 - code
 
@@ -149,6 +158,26 @@ class _Runner:
         syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
         os.mkdir(self._memory, 0o700)
         syscalls.mount("tmpfs", self._memory, "tmpfs", 0, "mode=0755")
+
+    def _mirror(self) -> None:
+        """Show the layers that are to be traced through mirrors, where the machine has FUSE."""
+        lowers = self._request["lowers"]
+        sources = {position: lowers[position] for position in self._request["traced"]}
+        if not sources:
+            return
+        try:
+            self._mirrors = Mirrors(self._memory, sources, self._shown_owners, f"{self._request['directory']}/asked")
+        except OSError:
+            return  # then it depends on all of its files
+        self._lowers = tuple(self._mirrors.places.get(position, path) for position, path in enumerate(lowers))
+
+    def _shown_owners(self, uid: int, gid: int) -> tuple[int, int]:
+        """Return the owner that a mirror shows, since no mount maps the ids of FUSE on every kernel."""
+        if not self._request["is_idmapped"]:
+            return uid, gid
+        mappings = idmap.Range(self._request["range"]).mappings()
+        shown = [idmap.host_id(mappings, id) for id in (uid, gid)]
+        return tuple(_NOBODY if id is None else id for id in shown)  # type: ignore[return-value]  # two of them
 
     def _choose_network(self) -> None:
         """Take the machine's own network where a normal user's containers have no way out, and say so."""
@@ -180,11 +209,11 @@ class _Runner:
     def _open_root_to_read(self) -> int:
         """Return a read-only mount of what the step will see, with the ids that are on disk."""
         request = self._request
-        source = rootfs.RootSource((f"{request['directory']}/upper", *request["lowers"]), is_idmapped=False)
+        source = rootfs.RootSource((f"{request['directory']}/upper", *self._lowers), is_idmapped=False)
         return rootfs.open_root(source, None, self._features, userxattr=self._is_rootless)
 
     def _open_root(self, userns_fd: int | None) -> int:
-        return self._overlay(tuple(self._request["lowers"]), self._request["directory"], userns_fd)
+        return self._overlay(self._lowers, self._request["directory"], userns_fd)
 
     def _overlay(self, lowers: tuple[str, ...], directory: str, userns_fd: int | None) -> int:
         """Return a mount of layers with the upper in `directory`; read-only where that is empty."""
@@ -192,7 +221,13 @@ class _Runner:
             return mount.clone(lowers[0], mount.Options(("ro", "nodev")), userns_fd=userns_fd)
         upper, work = (f"{directory}/upper", f"{directory}/work") if directory else ("", "")
         source = rootfs.RootSource(
-            lowers, upper, work, is_idmapped=self._request["is_idmapped"], is_volatile=True, is_whole=True
+            lowers,
+            upper,
+            work,
+            is_idmapped=self._request["is_idmapped"],
+            is_volatile=True,
+            is_whole=True,
+            shown=() if self._mirrors is None else tuple(self._mirrors.places.values()),
         )
         return rootfs.open_root(source, userns_fd, self._features, userxattr=self._is_rootless)
 
@@ -388,26 +423,29 @@ def _bind(where: str, source: str, *words: str) -> Mount:
     return Mount(where, "bind", source, ("rbind", "rprivate", *words))
 
 
-def _stubs(root_fd: int, destinations: list[str]) -> "Document":
-    """Return what must be made in the root for mounts at `destinations`, and in which directories."""
+def _stubs(root_fd: int, destinations: list[str], shift: int) -> "Document":
+    """Return what must be made in the root for mounts at `destinations`, and in which directories.
+
+    Some of what is there may be shown with ids moved by `shift`.
+    """
     made: dict[str, None] = {}
     touched: dict[str, tuple[int, int, int]] = {}
     for destination in destinations:
         parts = [part for part in os.path.normpath(destination).split("/") if part]
         for number in range(1, len(parts) + 1):
             path = "/".join(parts[:number])
-            if path in made or _mode_of(root_fd, path) is not None:
+            if path in made or _mode_of(root_fd, path, shift) is not None:
                 continue
             made[path] = None
             above = "/".join(parts[: number - 1])
-            found = _mode_of(root_fd, above or ".") if above not in made else None
+            found = _mode_of(root_fd, above or ".", shift) if above not in made else None
             if found is not None and above:
                 touched[above] = found
     return {"made": list(made), "touched": [[path, *found] for path, found in touched.items()]}
 
 
-def _mode_of(root_fd: int, path: str) -> "tuple[int, int, int] | None":
-    """Return mode and owner of what is at `path`; None where nothing is."""
+def _mode_of(root_fd: int, path: str, shift: int) -> "tuple[int, int, int] | None":
+    """Return mode and owner, as the image has them, of what is at `path`; None where nothing is."""
     try:
         fd = target.find(root_fd, path)
     except OSError:
@@ -416,4 +454,5 @@ def _mode_of(root_fd: int, path: str) -> "tuple[int, int, int] | None":
         status = os.fstat(fd)
     finally:
         os.close(fd)
-    return status.st_mode & 0o7777, status.st_uid, status.st_gid
+    uid, gid = (id - shift if id >= shift else id for id in (status.st_uid, status.st_gid))
+    return status.st_mode & 0o7777, uid, gid

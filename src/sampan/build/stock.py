@@ -55,6 +55,11 @@ class Stock:
         """Return all layers that a vertex stands on, lowest first."""
         return [*self.base(vertex.options["base"]), *_filled(results[: vertex.options["below"]])]
 
+    def positions(self, vertex: "Vertex", results: "Sequence[Result]", wanted: "Sequence[int]") -> list[int]:
+        """Return where in `below` the layers are that stand at `wanted` of the results, none of which is empty."""
+        start = len(self.base(vertex.options["base"]))
+        return [start + len(_filled(results[:position])) for position in wanted]
+
     def origin(self, vertex: "Vertex", results: "Sequence[Result]") -> list[Result]:
         """Return all layers that COPY --from takes from, lowest first."""
         return [*self.base(vertex.options["origin"]), *_filled(results[vertex.options["below"] :])]

@@ -6,7 +6,7 @@ MIGRATIONS in one transaction; a newer one is refused, since this program cannot
 Names of things (`object` in `holds`, see `lease`): `blob:DIGEST`, `image:ID`, `chain:CHAINID`.
 """
 
-VERSION = 2
+VERSION = 3
 
 CREATE = """
 -- image: an image is its config; `config` caches the config's text so that the hot path opens no blob.
@@ -106,6 +106,14 @@ CREATE TABLE builds(
     used INTEGER NOT NULL           -- seconds since the epoch
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX builds_layer ON builds(layer);
+-- build: by what else the results of RUN are found, see build.trace.
+CREATE TABLE traces(
+    key TEXT PRIMARY KEY,           -- of the row in builds; one without is stale
+    trace_key TEXT NOT NULL,        -- what was done, on all but the layers of the context
+    facts TEXT NOT NULL,            -- JSON: what it saw of those
+    used INTEGER NOT NULL           -- nanoseconds since the epoch
+) STRICT, WITHOUT ROWID;
+CREATE INDEX traces_key ON traces(trace_key);
 
 -- A container that goes takes with it what only it could use, whoever deletes the row.
 CREATE TRIGGER container_gone AFTER DELETE ON containers BEGIN
@@ -126,5 +134,14 @@ CREATE TABLE networks(
 ) STRICT, WITHOUT ROWID;
 INSERT INTO networks SELECT lower(hex(randomblob(32))), name, 0, record FROM networks_1;
 DROP TABLE networks_1;
+""",
+    """
+CREATE TABLE traces(
+    key TEXT PRIMARY KEY,           -- of the row in builds; one without is stale
+    trace_key TEXT NOT NULL,        -- what was done, on all but the layers of the context
+    facts TEXT NOT NULL,            -- JSON: what it saw of those
+    used INTEGER NOT NULL           -- nanoseconds since the epoch
+) STRICT, WITHOUT ROWID;
+CREATE INDEX traces_key ON traces(trace_key);
 """,
 )

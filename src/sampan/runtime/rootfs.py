@@ -20,6 +20,7 @@ from sampan.runtime import channel, recipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from types import TracebackType
     from typing import Self
 
@@ -35,9 +36,10 @@ class RootSource:
     where the ids on disk are already the container's (a shifted snapshot, or no user namespace). `is_volatile` leaves
     out the sync of the whole file system at the end, for an upper that is thrown away after and never mounted again.
     `is_whole`: a changed file is whole in the upper, and a renamed directory too, so that it can be read as a layer.
+    `shown` are those of the lowers that show the container's ids already.
     """
 
-    __slots__ = ("is_idmapped", "is_volatile", "is_whole", "lowers", "upper", "work")
+    __slots__ = ("is_idmapped", "is_volatile", "is_whole", "lowers", "shown", "upper", "work")
 
     def __init__(
         self,
@@ -48,7 +50,9 @@ class RootSource:
         is_idmapped: bool = True,
         is_volatile: bool = False,
         is_whole: bool = False,
+        shown: "Collection[str]" = (),
     ) -> None:
+        self.shown = shown
         self.lowers = lowers
         self.upper = upper
         self.work = work
@@ -109,7 +113,8 @@ class _Clones:
         options = mount.Options(())
         try:
             for path in source.lowers:
-                self.lowers.append(mount.clone(path, options, userns_fd=userns_fd))
+                mapped_fd = None if path in source.shown else userns_fd
+                self.lowers.append(mount.clone(path, options, userns_fd=mapped_fd))
             if source.upper:
                 self.upper = mount.clone(os.path.dirname(source.upper), options, userns_fd=userns_fd)
         except BaseException:

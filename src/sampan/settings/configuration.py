@@ -21,11 +21,23 @@ class Settings:
 
     `root` is SAMPAN_ROOT (lasting state), `run` is SAMPAN_RUN (nothing that must last). `uid` is the effective user.
     `userns` is `auto` or `host`; `idmap` is `auto`, `idmap` or `shift` (how image ids reach the disk, decision 3);
-    `debian_mirror` overrides apt's; `registries` is by the registry's name; `environment` is the caller's, for those
+    `build_cache` is `trace` or `files` (when a RUN runs again, decision 9); `debian_mirror` overrides apt's;
+    `registries` is by the registry's name; `environment` is the caller's, for those
     who pass it on.
     """
 
-    __slots__ = ("debian_mirror", "environment", "idmap", "registries", "root", "run", "runtime", "uid", "userns")
+    __slots__ = (
+        "build_cache",
+        "debian_mirror",
+        "environment",
+        "idmap",
+        "registries",
+        "root",
+        "run",
+        "runtime",
+        "uid",
+        "userns",
+    )
 
     def __init__(self, environment: "Mapping[str, str]", uid: int) -> None:
         """Read the environment of `uid`, then the configuration file where there is one."""
@@ -45,6 +57,7 @@ class Settings:
         self.userns = environment.get("SAMPAN_USERNS") or file.get("userns", "auto")
         self.idmap = environment.get("SAMPAN_IDMAP") or file.get("idmap", "auto")
         self.runtime = environment.get("SAMPAN_RUNTIME") or file.get("runtime", "sampan")
+        self.build_cache = environment.get("SAMPAN_BUILD_CACHE") or file.get("build.cache", "trace")
         self.debian_mirror = environment.get("SAMPAN_DEBIAN_MIRROR") or file.get("bootstrap.mirror", "")
 
 
@@ -54,7 +67,7 @@ def load() -> Settings:
 
 
 # Every key of config.toml, dotted, but for those of `registry`; an unknown one is an error that suggests the nearest.
-KEYS = ("userns", "idmap", "runtime", "bootstrap.mirror")
+KEYS = ("userns", "idmap", "runtime", "build.cache", "bootstrap.mirror")
 _NOTHING: "tuple[dict[str, str], dict[str, Registry]]" = ({}, {})
 
 

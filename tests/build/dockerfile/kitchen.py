@@ -78,8 +78,16 @@ class Kitchen:
         return [
             event.subject.split()[0]
             for event in self.events
-            if event.kind == "done" and event.text != "cached" and event.current
+            if event.kind == "done" and not event.text and event.current and event.subject not in self._reused()
         ]
+
+    def reused(self) -> list[str]:
+        """Return what the last build said of the steps that it did not run, since they would see what they saw."""
+        return list(self._reused().values())
+
+    def _reused(self) -> dict[str, str]:
+        found = [event for event in self.events if event.kind == "done" and event.text not in {"", "cached"}]
+        return {event.subject: event.text for event in found}
 
     def said(self) -> list[str]:
         """Return what the steps of the last build printed."""
