@@ -2,12 +2,12 @@
 
 import io
 import stat
-import tempfile
 from functools import partial
 
 from sampan.build import archive, layer, mode, owner, tree
 from sampan.build.draft import Draft, Piece
 from sampan.build.pick import Picker
+from sampan.build.scratch import passing_file
 from sampan.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ class Copies:
         copy = _Copy(options, source, picker, below, at)
         for name, text in options["bodies"]:
             copy.body(name, text, has_more=len(found) + len(options["bodies"]) > 1)
-        with tempfile.TemporaryFile(dir=stock.workshop.scratch) as spool:
+        with passing_file(stock.workshop.scratch) as spool:
             for item in found:
                 if not (options["unpacks"] and item.node.is_file and copy.unpack(item, spool)):
                     copy.take(item, has_more=len(found) > 1)

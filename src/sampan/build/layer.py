@@ -9,6 +9,7 @@ import zlib
 
 from sampan.build import entry as entries
 from sampan.build.cache import Result
+from sampan.build.scratch import passing_file
 from sampan.oci.digest import Digest, new_hasher
 from sampan.storage.diff import TarWriter
 
@@ -74,9 +75,7 @@ def write_entries(content: "Content", found: "Sequence[Entry]", record: "Documen
 
 def write_tar(content: "Content", fill: "Callable[[TarWriter], Document]") -> Result:
     """Store a layer of what `fill` writes; it returns the record."""
-    import tempfile
-
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES, dir=content.root) as packed:
+    with passing_file(content.root) as packed:
         with _Packer(packed, QUICK) as packer:
             writer = TarWriter(packer)
             record = fill(writer)
@@ -90,11 +89,7 @@ def _passing_file(root: str, size_bytes: int) -> "BinaryIO":
     """Return a file that is gone when it is closed: in memory where little goes into it."""
     import io
 
-    if size_bytes <= _IN_MEMORY_BYTES:
-        return io.BytesIO()
-    import tempfile
-
-    return tempfile.TemporaryFile(dir=root)
+    return io.BytesIO() if size_bytes <= _IN_MEMORY_BYTES else passing_file(root)
 
 
 class _Packer:

@@ -36,6 +36,17 @@ class Runs:
         self._no_cache = no_cache
         self._secrets = secrets
         self._proxies = tuple(proxies)
+        self._parent: step.Parent | None = None  # one that is getting ready
+
+    def expect(self) -> None:
+        """Have a step's parent get ready, while what comes before the first RUN is made."""
+        self._parent = self._parent or step.Parent(self._stock.workshop.settings)
+
+    def close(self) -> None:
+        """End what got ready and was not needed."""
+        if self._parent is not None:
+            self._parent.end()
+            self._parent = None
 
     def make(self, work: "Work") -> "list[Result]":
         """Make each (`solver.Executor`); raises what failed, with the line that asked for it."""
@@ -97,10 +108,13 @@ class Runs:
 
         try:
             what = self._step(options, results, at)
+            below = stock.below(vertex, results)
+            parent, self._parent = self._parent, None
             made = step.run(
                 stock.workshop,
-                stock.below(vertex, results),
+                below,
                 what,
+                parent=parent,
                 output=lines.take,
                 epoch=options["epoch"],
                 traced=stock.positions(vertex, results, traced),

@@ -9,9 +9,20 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import BinaryIO, Self
 
 _CACHES = ("fragments", "debs", "debian")
+
+
+def passing_file(directory: str) -> "BinaryIO":
+    """Return a file in `directory` that has no name and is gone when it is closed."""
+    try:
+        return os.fdopen(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600), "w+b")
+    except OSError:
+        # open(2): not every file system has O_TMPFILE. 17 ms, so only there.
+        import tempfile
+
+        return tempfile.TemporaryFile(dir=directory)
 
 
 class Scratch:
@@ -31,9 +42,8 @@ class Scratch:
 
     def _make(self) -> bool:
         """Make and lock a directory; False where another build's sweep came between the two."""
-        import tempfile
-
-        self.path = tempfile.mkdtemp(prefix="build-", dir=self._parent)
+        self.path = f"{self._parent}/build-{os.urandom(8).hex()}"
+        os.mkdir(self.path, 0o700)
         try:
             self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:

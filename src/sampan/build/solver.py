@@ -11,7 +11,7 @@ from sampan.events import Event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from sampan.build.cache import Cache, Result
@@ -42,11 +42,16 @@ def solve(
     sink: "Sink",
     *,
     no_cache: bool = False,
+    on_missing: "Callable[[set[str]], None]" = lambda _: None,
 ) -> "dict[Digest, Result]":
-    """Return the result of each target by its digest, and of all else that had to be looked at."""
+    """Return the result of each target by its digest, and of all else that had to be looked at.
+
+    `on_missing` is told of which kinds something is missing, before anything is made.
+    """
     solved: dict[Digest, Result] = {}
     with cache.at_once():
         missing = _missing(targets, cache, solved, sink, no_cache=no_cache)
+    on_missing({vertex.kind for vertex in missing})
     while missing:
         ready = [vertex for vertex in missing if all(item.digest in solved for item in vertex.inputs)]
         if not ready:

@@ -30,12 +30,14 @@ from sampan.storage.space import saying_how_to_free_space
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Self
 
     from sampan.build.cache import Result
     from sampan.build.dockerfile.instruction import Instruction
     from sampan.build.dockerfile.lower import Lowered
     from sampan.build.graph import Vertex
     from sampan.build.ignore import Rules
+    from sampan.build.runner import Runs
     from sampan.build.solver import Executor
     from sampan.database.connection import Database
     from sampan.document import Document
@@ -227,8 +229,15 @@ class _Build:
         for place, warning in lowered.warnings:
             workshop.warn(f"{place.path}:{place.line}", warning)
         self._world.stock.places.update(lowered.places)
-        executors = _Executors(self._world.stock, self._options)
-        solved = solve(state.chain, executors, workshop.cache, workshop.sink, no_cache=self._options.no_cache)
+        with _Executors(self._world.stock, self._options) as executors:
+            solved = solve(
+                state.chain,
+                executors,
+                workshop.cache,
+                workshop.sink,
+                no_cache=self._options.no_cache,
+                on_missing=executors.expect,
+            )
         raw, made = self._documents(lowered, solved)
         images = Images(workshop.database)
         with workshop.database.transaction():
@@ -292,6 +301,19 @@ class _Executors:
     def __init__(self, stock: Stock, options: Options) -> None:
         self._stock = stock
         self._options = options
+        self._runs: Runs | None = None
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._runs is not None:
+            self._runs.close()
+
+    def expect(self, kinds: set[str]) -> None:
+        """Have made ready what takes a while, if it will be needed."""
+        if lowering.RUN in kinds:
+            self._run().expect()
 
     def __getitem__(self, kind: str) -> "Executor":
         """Return the executor for `kind`."""
@@ -305,14 +327,19 @@ class _Executors:
 
                 return copier.Directories(self._stock)
             case lowering.RUN:
-                from sampan.build import runner
-
-                given = self._options.request.arguments
-                proxies = [f"{name}={given[name]}" for name in PROXIES if name in given]
-                options = self._options
-                return runner.Runs(self._stock, options.secrets, proxies, no_cache=options.no_cache)
+                return self._run()
             case _:
                 raise Internal(f"no executor makes `{kind}`")
+
+    def _run(self) -> "Runs":
+        if self._runs is None:
+            from sampan.build import runner
+
+            options = self._options
+            given = options.request.arguments
+            proxies = [f"{name}={given[name]}" for name in PROXIES if name in given]
+            self._runs = runner.Runs(self._stock, options.secrets, proxies, no_cache=options.no_cache)
+        return self._runs
 
 
 def _history(

@@ -31,7 +31,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from sampan import failure
 from sampan.build import change, trace, trust, unpacking
@@ -43,7 +42,6 @@ from sampan.events import Event
 from sampan.network import ipam
 from sampan.network.endpoint import Endpoint
 from sampan.runtime import idmap, idrange
-from sampan.runtime.holder import is_single_id
 from sampan.storage import overlay, trash
 from sampan.storage.space import saying_how_to_free_space
 
@@ -102,26 +100,29 @@ _MESSAGE_BYTES = 1 << 18
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sampan.build.step_process import main; main()"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Layers:
     """Shows what is at `path` in a chain of layers, lowest first; changes are lost, or refused without `writable`."""
 
-    target: str
-    layers: "tuple[Result, ...]"
-    path: str = "/"
-    writable: bool = False
+    __slots__ = ("layers", "path", "target", "writable")
+
+    def __init__(self, *, target: str, layers: "tuple[Result, ...]", path: str = "/", writable: bool = False) -> None:
+        self.target = target
+        self.layers = layers
+        self.path = path
+        self.writable = writable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Directory:
     """Shows a directory or file of this machine."""
 
-    target: str
-    source: str
-    writable: bool = False
+    __slots__ = ("source", "target", "writable")
+
+    def __init__(self, *, target: str, source: str, writable: bool = False) -> None:
+        self.target = target
+        self.source = source
+        self.writable = writable
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
     """A directory that lasts from build to build, called `id`. Its first owner and mode are those given.
 
@@ -129,53 +130,84 @@ class Cache:
     each other (`locked`).
     """
 
-    target: str
-    id: str
-    mode: int = 0o755
-    uid: int = 0
-    gid: int = 0
-    sharing: str = SHARED
-    read_only: bool = False
+    __slots__ = ("gid", "id", "mode", "read_only", "sharing", "target", "uid")
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        id: str,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        sharing: str = SHARED,
+        read_only: bool = False,
+    ) -> None:
+        self.target = target
+        self.id = id
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
+        self.sharing = sharing
+        self.read_only = read_only
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tmpfs:
     """An empty directory in memory."""
 
-    target: str
-    size_bytes: int = 0
+    __slots__ = ("size_bytes", "target")
+
+    def __init__(self, *, target: str, size_bytes: int = 0) -> None:
+        self.target = target
+        self.size_bytes = size_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class File:
     """A file that is never on a disk, of a secret for example."""
 
-    target: str
-    content: bytes
-    mode: int = 0o400
-    uid: int = 0
-    gid: int = 0
+    __slots__ = ("content", "gid", "mode", "target", "uid")
+
+    def __init__(self, *, target: str, content: bytes, mode: int = 0o400, uid: int = 0, gid: int = 0) -> None:
+        self.target = target
+        self.content = content
+        self.mode = mode
+        self.uid = uid
+        self.gid = gid
 
 
 Mount = Layers | Directory | Cache | Tmpfs | File
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     """What is run: `args` and `env` (`KEY=value`) as execve takes them, `user` as docker's USER.
 
     `add_hosts` are `NAME:ADDRESS`; `network` is `bridge`, `none` or `host`. PATH and HOME are set where `env` has none.
     """
 
-    args: tuple[str, ...]
-    env: tuple[str, ...] = ()
-    cwd: str = "/"
-    user: str = ""
-    mounts: tuple[Mount, ...] = ()
-    network: str = BRIDGE
-    add_hosts: tuple[str, ...] = ()
-    hostname: str = HOSTNAME
-    shm_bytes: int = 0
+    __slots__ = ("add_hosts", "args", "cwd", "env", "hostname", "mounts", "network", "shm_bytes", "user")
+
+    def __init__(
+        self,
+        *,
+        args: tuple[str, ...],
+        env: tuple[str, ...] = (),
+        cwd: str = "/",
+        user: str = "",
+        mounts: tuple[Mount, ...] = (),
+        network: str = BRIDGE,
+        add_hosts: tuple[str, ...] = (),
+        hostname: str = HOSTNAME,
+        shm_bytes: int = 0,
+    ) -> None:
+        self.args = args
+        self.env = env
+        self.cwd = cwd
+        self.user = user
+        self.mounts = mounts
+        self.network = network
+        self.add_hosts = add_hosts
+        self.hostname = hostname
+        self.shm_bytes = shm_bytes
 
     @property
     def command(self) -> str:
@@ -215,21 +247,21 @@ def run(
     output: Callable[[bytes], None] = lambda _: None,
     timeout_seconds: float | None = None,
     epoch: int | None = None,
+    parent: "Parent | None" = None,
     traced: "Sequence[int]" = (),
     on_facts: "Callable[[list[trace.Facts]], None]" = lambda _: None,
 ) -> "Result":
     """Run `what` on top of the layers `below`, lowest first, and return the layer of what it changed.
 
-    What it depended on of the layers at the positions `traced` is given to `on_facts`, in their order, if that can be
-    found out here; see `trace`. Raises mirror.Lost where that went wrong, whatever came of the step.
+    A `parent` is used up, whatever happens. What it depended on of the layers at the positions `traced` is given to
+    `on_facts`, in their order, if that can be found out here; see `trace`. Raises mirror.Lost where that went wrong,
+    whatever came of the step.
 
     `output` is given what it prints, both streams in their order. No time in the layer is later than `epoch`. Raises
     StepFailed, Exhausted after `timeout_seconds`, CommandNotFound, and what else stands in its way; then nothing of it
     is left. One at a time for one `ground`.
     """
-    _check(what)
-    sweep(ground.database)
-    with saying_how_to_free_space(ground.settings.root), _Run(ground, below, what, traced) as running:
+    with saying_how_to_free_space(ground.settings.root), _Run(ground, below, what, traced, parent) as running:
         running.finish(output, timeout_seconds)
         if facts := running.facts():
             on_facts(facts)
@@ -276,7 +308,14 @@ def _check(what: Step) -> None:
 class _Run:
     """One run; a context that ends the process and gives everything back."""
 
-    def __init__(self, ground: "Ground", below: "Sequence[Result]", what: Step, traced: "Sequence[int]" = ()) -> None:
+    def __init__(
+        self,
+        ground: "Ground",
+        below: "Sequence[Result]",
+        what: Step,
+        traced: "Sequence[int]",
+        parent: "Parent | None",
+    ) -> None:
         self._ground = ground
         self._below = below
         self._traced = tuple(traced)
@@ -288,15 +327,19 @@ class _Run:
         self._holder = _holder(self._identity)
         self._directory = f"{ground.scratch}/step-{self._identity[:12]}"
         self._locks: list[int] = []
-        self._process: _Process | None = None
+        self._process = parent
         self.upper = f"{self._directory}/upper"
         self.shift = 0
         self.stubs = change.Stubs(frozenset(), {})
 
     def __enter__(self) -> "Self":
         try:
+            _check(self._what)
+            sweep(self._ground.database)
             os.mkdir(self._directory, 0o700)
-            self._process = _Process(self._settings, self._request())
+            request = self._request()
+            self._process = self._process or Parent(self._settings)
+            self._process.begin(request)
         except BaseException:
             self._clean()
             raise
@@ -357,7 +400,7 @@ class _Run:
         # Positions from the top down, as overlayfs stacks them.
         traced = [len(self._below) - 1 - position for position in self._traced]
         self._traced_lowers = tuple(lowers[position] for position in traced)
-        trusted = trust.of(settings, is_single_id=not self._is_root and is_single_id())
+        trusted = trust.of(settings, is_single_id=self._is_single_id())
         return {
             "root": settings.root,
             "run": settings.run,
@@ -403,6 +446,13 @@ class _Run:
                 prefix=found.prefix,
             )
         return start, {"kind": BRIDGE, "network": found.document(), "endpoint": endpoint.document()}
+
+    def _is_single_id(self) -> bool:
+        if self._is_root:
+            return False
+        from sampan.runtime.holder import is_single_id
+
+        return is_single_id()
 
     def _lowers(self, layers: "Sequence[Result]") -> tuple[str, ...]:
         if not layers:
@@ -462,35 +512,41 @@ class _Run:
         directory = f"{place}/data"
         if not os.path.isdir(directory):
             os.mkdir(directory)
-            if self._is_root or not is_single_id():
+            if not self._is_single_id():
                 os.chown(directory, mount.uid + self.shift, mount.gid + self.shift)
             os.chmod(directory, mount.mode)
         return directory
 
 
-class _Process:
-    """The step's parent, as this process has it: a child, a channel, and the reading end of the step's output."""
+class Parent:
+    """The step's parent, as this process has it: a child, a channel, and the reading end of the step's output.
 
-    def __init__(self, settings: "Settings", request: "Document") -> None:
+    It may be made before there is a step, and gets ready meanwhile; whoever makes one calls `end`.
+    """
+
+    def __init__(self, settings: "Settings") -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel = ours
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _MESSAGE_BYTES)
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MESSAGE_BYTES)
         self._reading, writing = os.pipe2(os.O_CLOEXEC)
-        memfd = os.memfd_create("sampan-step")
+        self._request = os.memfd_create("sampan-step")
         self._pidfd = -1
         self._pid = 0
         self.stubs: tuple[list[str], dict[str, tuple[int, int, int]]] = ([], {})
         try:
-            _write_all(memfd, render(request).encode())
-            self._pid = _spawn(settings, theirs.fileno(), writing, memfd)
+            self._pid = _spawn(settings, theirs.fileno(), writing, self._request)
         except BaseException:
             self.end()
             raise
         finally:
             theirs.close()
             os.close(writing)
-            os.close(memfd)
+
+    def begin(self, request: "Document") -> None:
+        """Have it run a step."""
+        _write_all(self._request, render(request).encode())
+        self._channel.send(b"\n")
 
     def follow(self, output: Callable[[bytes], None], warn: Callable[[str], None], deadline: float | None) -> int:
         """Give its output to `output` until it has ended; return its status as a shell has it."""
@@ -549,6 +605,7 @@ class _Process:
         if self._reading >= 0:
             self._channel.close()
             os.close(self._reading)
+            os.close(self._request)
             self._reading = -1
 
 

@@ -69,6 +69,8 @@ def main() -> "NoReturn":
 def _serve(channel: _socket.socket, output: int, memfd: int, settings: Settings) -> None:
     """Run the step and tell what came of it."""
     try:
+        if not channel.recv(1):
+            return  # there is nothing to run
         request = parse(os.pread(memfd, _REQUEST_BYTES, 0).decode())
         os.close(memfd)
         runner = _Runner(request, settings, channel)

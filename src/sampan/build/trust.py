@@ -12,7 +12,6 @@ A path of this machine that a setting names (a directory of wheels, an index on 
 import os
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from sampan.settings import apt as apts
 from sampan.settings import index, trust
@@ -32,14 +31,23 @@ _LOOPBACK = ("localhost", "::1")
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
     """`files` below DIRECTORY, `directories` of this machine by their names there, `env`, and loopback `ports`."""
 
-    files: Mapping[str, bytes] = field(default_factory=dict)
-    directories: Mapping[str, str] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-    ports: tuple[int, ...] = ()
+    __slots__ = ("directories", "env", "files", "ports")
+
+    def __init__(
+        self,
+        *,
+        files: Mapping[str, bytes],
+        directories: Mapping[str, str],
+        env: Mapping[str, str],
+        ports: tuple[int, ...],
+    ) -> None:
+        self.files = files
+        self.directories = directories
+        self.env = env
+        self.ports = ports
 
 
 def of(settings: Settings, *, is_single_id: bool = False) -> Trust:

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from sampan.runtime.holder import is_single_id
 from sampan.storage.snapshot import Snapshots
 from sampan.storage.unpacker import Rules
 
@@ -31,6 +30,10 @@ def lowers(
 
     `layers` go from the lowest on; `shift` is for a file system that cannot be idmapped. Single-threaded callers only.
     """
-    rules = Rules(shift=shift, single_id=not is_root and is_single_id(), userxattr=not is_root)
+    rules = Rules(shift=shift)
+    if not is_root:
+        from sampan.runtime.holder import is_single_id
+
+        rules = Rules(shift=shift, single_id=is_single_id(), userxattr=True)
     opened = [(str(layer.diff_id), partial(content.open, layer.digest)) for layer in layers]
     return Snapshots(database).ensure(opened, rules=rules, lease=lease, sink=sink)

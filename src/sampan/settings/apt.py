@@ -9,7 +9,6 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from sampan.settings.configuration import Settings
 
@@ -20,28 +19,41 @@ _RELEASES = frozenset(
 _MAX_FILE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Archive:
     """One root of a Debian archive (`URI/dists`, `URI/pool`) and the keyrings that its source names."""
 
-    uri: str
-    suites: tuple[str, ...]
-    keyrings: tuple[str, ...] = ()
-    check_valid_until: bool = True
+    __slots__ = ("check_valid_until", "keyrings", "suites", "uri")
+
+    def __init__(
+        self, *, uri: str, suites: tuple[str, ...], keyrings: tuple[str, ...] = (), check_valid_until: bool = True
+    ) -> None:
+        self.uri = uri
+        self.suites = suites
+        self.keyrings = keyrings
+        self.check_valid_until = check_valid_until
 
     def is_security(self) -> bool:
         """Tell whether this is the archive of security updates."""
         return any(suite.endswith(("-security", "/updates")) for suite in self.suites)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Apt:
     """What apt is set to on this machine. `machine_keyrings` are those that hold where a source names none."""
 
-    archives: tuple[Archive, ...]
-    options: Mapping[str, str]
-    machine_keyrings: tuple[str, ...]
-    root: str = "/"
+    __slots__ = ("archives", "machine_keyrings", "options", "root")
+
+    def __init__(
+        self,
+        *,
+        archives: tuple[Archive, ...],
+        options: Mapping[str, str],
+        machine_keyrings: tuple[str, ...],
+        root: str = "/",
+    ) -> None:
+        self.archives = archives
+        self.options = options
+        self.machine_keyrings = machine_keyrings
+        self.root = root
 
     @property
     def check_valid_until(self) -> bool:

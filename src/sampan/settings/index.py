@@ -5,12 +5,10 @@ indexes, pip's settings hold, translated: pip.conf files in pip's order, then PI
 index URLs, so all of it goes by environment and none by arguments, which other users can see.
 """
 
-import configparser
 import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from sampan.settings.configuration import Settings
 from sampan.settings.trust import ca_bundle, proxy_variables
@@ -54,13 +52,17 @@ _PASSED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
     """How to run uv here: its `environment`, further `arguments` without secrets, the machine's constraint files."""
 
-    environment: Mapping[str, str]
-    arguments: tuple[str, ...] = ()
-    constraints: tuple[str, ...] = ()
+    __slots__ = ("arguments", "constraints", "environment")
+
+    def __init__(
+        self, *, environment: Mapping[str, str], arguments: tuple[str, ...] = (), constraints: tuple[str, ...] = ()
+    ) -> None:
+        self.environment = environment
+        self.arguments = arguments
+        self.constraints = constraints
 
 
 def load(settings: Settings, project: str, cache_directory: str) -> Index:
@@ -141,11 +143,17 @@ def _pip_files(caller: Mapping[str, str]) -> list[str]:
 
 
 def _pip_file(path: str) -> dict[str, str]:
-    parser = configparser.RawConfigParser()
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            parser.read_string(file.read(_MAX_FILE_BYTES))
-    except (OSError, configparser.Error):
+            text = file.read(_MAX_FILE_BYTES)
+    except OSError:
+        return {}
+    import configparser  # 7 ms, so only where a file exists
+
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read_string(text)
+    except configparser.Error:
         return {}  # pip itself will complain about its file; a build that can do without goes on
     found: dict[str, str] = {}
     for section in _SECTIONS:
@@ -172,12 +180,16 @@ def _uv_files(caller: Mapping[str, str]) -> list[str]:
 
 def _names_index(path: str) -> bool:
     """Tell whether the uv.toml or pyproject.toml at `path` has an index setting."""
-    import tomllib
-
     try:
         with open(path, "rb") as file:
-            table = tomllib.loads(file.read(_MAX_FILE_BYTES).decode())
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+            content = file.read(_MAX_FILE_BYTES)
+    except OSError:
+        return False
+    import tomllib  # 13 ms, so only where a file exists
+
+    try:
+        table = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         return False
     if os.path.basename(path) == "pyproject.toml":
         table = table.get("tool", {}).get("uv", {})
