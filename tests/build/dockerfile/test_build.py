@@ -60,7 +60,8 @@ def test_article(kitchen: Kitchen) -> None:
 
 def test_cache(kitchen: Kitchen) -> None:
     """Nothing changed: the same image id, later too. A changed file makes its COPY anew and what stands on it."""
-    text = "FROM busybox\nCOPY r.txt .\nRUN cat r.txt > /made\nCOPY app.py .\nRUN cat app.py /proc/sys/kernel/random/uuid > /n\n"
+    text = "FROM busybox\nCOPY r.txt .\nRUN cat r.txt > /made\nCOPY app.py .\n"
+    text += "RUN cat app.py /proc/sys/kernel/random/uuid > /n\n"
     kitchen.write("r.txt", "1")
     kitchen.write("app.py", "1")
     first = kitchen.build(text)
