@@ -114,3 +114,17 @@ def test_not_in_one_that_is_stopped(sampan: Command, box: str) -> None:
 def _text(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
+
+
+@pytest.mark.network
+def test_a_container_of_another_runtime(sampan: Command, store: Store, busybox: str, runc: str) -> None:
+    """What runc started is entered like any other, with its user, filter and cgroup; nothing of it stays."""
+    id = sampan("run", "-d", "--runtime", runc, "--name", "box", busybox, "sleep", "1000", check=True).stdout.strip()
+    done = sampan("exec", "box", "sh", "-c", "id -u; cat /proc/self/cgroup; grep Seccomp: /proc/self/status; exit 3")
+    assert done.returncode == 3
+    assert done.stdout.startswith("0\n")
+    assert "Seccomp:\t2" in done.stdout
+    cgroup = store.state(id)["cgroup"]
+    assert id in str(cgroup)
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []

@@ -22,6 +22,18 @@ PROGRAM = os.path.join(os.path.dirname(sys.executable), "sampan")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+@pytest.fixture(scope="session")
+def runc(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of Debian's runc, unpacked."""
+    if found := shutil.which("runc"):
+        return found
+    directory = tmp_path_factory.mktemp("runc")
+    subprocess.run(["apt-get", "download", "runc"], cwd=directory, check=True, capture_output=True)
+    (package,) = directory.glob("*.deb")
+    subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
+    return str(directory / "usr/sbin/runc")
+
+
 @pytest.fixture
 def place() -> Iterator[str]:
     """Yield a short temporary directory: a unix socket's path ends at 108 bytes, which tmp_path eats up."""

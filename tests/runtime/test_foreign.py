@@ -1,8 +1,6 @@
 """The same spec under runc: Debian's package, unpacked and not installed."""
 
 import os
-import shutil
-import subprocess
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -17,18 +15,6 @@ from tests.runtime.conftest import MOUNTS, Box, read_all
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.network]
 CGROUP = "/sampan-foreign"
-
-
-@pytest.fixture(scope="session")
-def runc(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The path of Debian's runc, unpacked."""
-    if found := shutil.which("runc"):
-        return found
-    directory = tmp_path_factory.mktemp("runc")
-    subprocess.run(["apt-get", "download", "runc"], cwd=directory, check=True, capture_output=True)
-    (package,) = directory.glob("*.deb")
-    subprocess.run(["dpkg-deb", "-x", str(package), str(directory)], check=True)
-    return str(directory / "usr/sbin/runc")
 
 
 def _in_monitor(work: Callable[[], str]) -> str:

@@ -239,8 +239,11 @@ class _Start:
         created, group, listener, pipes = self._created, self._cgroup, self._listener, self._pipes
         if created is None or listener is None or pipes is None:
             raise Internal("a start is not complete")
-        if group is not None:
-            group.close()
+        if group is None:
+            # A foreign runtime made it: `exec` goes there, too.
+            group = cgroup.of(created.pid)
+            self._state.cgroup = group.document()
+        group.close()
         network = self._connector.document()
         self._state.status = state.RUNNING
         self._state.pid = created.pid
@@ -274,7 +277,7 @@ class _Start:
             "followers": [] if self._before is None else self._before["followers"],
             "delay": 0.0 if self._before is None else self._before["delay"],
             "seccomp_program": self._probe_filter() if plan else None,
-            "oom_file": _oom_file(self._state.cgroup, self._spec.cgroups_path),
+            "oom_file": _oom_file(group.document()),
             "fds": {
                 "pidfd": created.pidfd,
                 "lock": self._lock_fd,
@@ -382,14 +385,8 @@ def _lower_oom_score() -> int | None:
     return own
 
 
-def _oom_file(group: "Document | None", path: str) -> str:
-    """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups.
-
-    Without a group of ours (a foreign runtime) it is that of the spec's `path`.
-    """
-    if group is None:
-        v1 = f"/sys/fs/cgroup/memory{path}/memory.oom_control"
-        return v1 if os.path.exists(v1) else f"/sys/fs/cgroup{path}/memory.events"
+def _oom_file(group: "Document") -> str:
+    """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups."""
     if group["cgroup"] == 1:
         return f"{group['directories'].get('memory', '')}/memory.oom_control"
     return f"{group['directory']}/memory.events"
