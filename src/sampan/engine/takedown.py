@@ -69,6 +69,10 @@ def forget(runtime: "Document", container_id: str) -> None:
         # runc 1.1 says "container does not exist" and fails where there is nothing to forget.
         if os.path.exists(f"{runtime['state_directory']}/{container_id}"):
             raise
+    try:
+        os.rmdir(runtime["state_directory"])
+    except OSError:
+        pass  # it has others, or it was never made
 
 
 def _attempt(step: "Callable[[], None]") -> bool:
