@@ -13,6 +13,7 @@ Imports only what is cheap: a build waits for it.
 import _signal
 import _socket
 import os
+import resource
 import select
 
 from sampan.document import render
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
+    from sampan.document import Document
     from sampan.kernel.fuse import Owners
+
+
+# Names that are not there, of one layer: whoever asks for more depends on all of it.
+MAX_ABSENT = 4_000
 
 
 class Lost(SampanError):
@@ -48,7 +54,11 @@ class Mirrors:
             self._channel, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
             self._pid = os.fork()
             if self._pid == 0:
-                _serve([fuse.Mirror(devices[key], sources[key], owners) for key in sources], theirs, output)
+                _serve(
+                    [fuse.Mirror(devices[key], sources[key], owners, limit=MAX_ABSENT) for key in sources],
+                    theirs,
+                    output,
+                )
             theirs.close()
         except BaseException:
             # Nobody serves: a path that was left would make who looks at it wait for ever.
@@ -93,6 +103,9 @@ def _serve(mirrors: "list[fuse.Mirror]", channel: _socket.socket, output: str) -
     try:
         capability.set_parent_death_signal()
         _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+        # As many files as the step may open at once.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
         syscalls.close_others([0, 1, 2, channel.fileno(), *(mirror.fileno() for mirror in mirrors)])
         if _serve_until_asked(mirrors, channel):
             told = {str(number): _told(mirror) for number, mirror in enumerate(mirrors)}
@@ -118,5 +131,10 @@ def _serve_until_asked(mirrors: "list[fuse.Mirror]", channel: _socket.socket) ->
                 poll.unregister(fd)
 
 
-def _told(mirror: fuse.Mirror) -> dict[str, list[str]]:
-    return {"seen": list(mirror.seen), "read": list(mirror.read), "listed": list(mirror.listed)}
+def _told(mirror: fuse.Mirror) -> "Document":
+    return {
+        "is_over": mirror.is_over,
+        "seen": list(mirror.seen),
+        "read": list(mirror.read),
+        "listed": list(mirror.listed),
+    }

@@ -369,8 +369,9 @@ class _Run:
             return []
         found: list[trace.Facts] = []
         for number, directory in enumerate(self._traced_lowers):
-            facts = trace.facts(directory, **asked[str(number)], shift=self.shift)
-            if facts is None:
+            told = asked[str(number)]
+            facts = trace.facts(directory, told["seen"], told["read"], told["listed"], shift=self.shift)
+            if facts is None or told["is_over"]:
                 return []
             found.append(facts)
         return found

@@ -99,12 +99,30 @@ class Mirror:
     """Shows `root` on a device; `owners` gives the ids to show. Paths are relative to the root, which is `""`.
 
     `seen` are the paths that somebody looked at, in that order, each after the directories it is in, whether they are
-    there or not; `read` the files that were opened, `listed` the directories whose names were read.
+    there or not; `read` the files that were opened, `listed` the directories whose names were read. After `limit` paths
+    that are not there `is_over` says that there were more.
     """
 
-    __slots__ = ("_device", "_handlers", "_listings", "_nodes", "_owners", "_root", "listed", "read", "seen")
+    __slots__ = (
+        "_absent",
+        "_device",
+        "_handlers",
+        "_limit",
+        "_listed",
+        "_listings",
+        "_nodes",
+        "_owners",
+        "_root",
+        "is_over",
+        "listed",
+        "read",
+        "seen",
+    )
 
-    def __init__(self, device: int, root: str, owners: "Owners") -> None:
+    def __init__(self, device: int, root: str, owners: "Owners", *, limit: int) -> None:
+        self._limit = limit
+        self._absent = self._listed = 0
+        self.is_over = False
         self._device = device
         self._root = root
         self._owners = owners
@@ -170,7 +188,7 @@ class Mirror:
         try:
             status = os.lstat(f"{self._root}/{path}")
         except FileNotFoundError:
-            self.seen.setdefault(path, 0)
+            self._note_absent(path)
             return _ENTRY_OUT.pack(0, 0, _FOREVER_SECONDS, 0, 0, 0) + bytes(_ATTR.size)
         node = self.seen.get(path, 0)
         if not node:
@@ -178,6 +196,14 @@ class Mirror:
             self._nodes.append(path)
         head = _ENTRY_OUT.pack(node, 0, _FOREVER_SECONDS, _FOREVER_SECONDS, 0, 0)
         return head + self._attributes(status)
+
+    def _note_absent(self, path: str) -> None:
+        """Note a name that is not there; a step can think of any number of these."""
+        if path not in self.seen:
+            self._absent += 1
+            self.is_over = self._absent > self._limit
+            if not self.is_over:
+                self.seen[path] = 0
 
     def _get_attributes(self, path: str, _body: bytes) -> bytes:
         return _ATTR_OUT.pack(_FOREVER_SECONDS, 0, 0) + self._attributes(os.lstat(f"{self._root}/{path}"))
@@ -227,9 +253,9 @@ class Mirror:
         place = f"{self._root}/{path}"
         found = [(entry.inode(), _kind(entry), os.fsencode(entry.name)) for entry in os.scandir(place)]
         own = os.lstat(place).st_ino
-        number = len(self._listings) + 1
-        self._listings[number] = [(own, stat.S_IFDIR >> 12, b"."), (own, stat.S_IFDIR >> 12, b".."), *found]
-        return _OPEN_OUT.pack(number, 0, 0)
+        self._listed += 1
+        self._listings[self._listed] = [(own, stat.S_IFDIR >> 12, b"."), (own, stat.S_IFDIR >> 12, b".."), *found]
+        return _OPEN_OUT.pack(self._listed, 0, 0)
 
     def _read_directory(self, _path: str, body: bytes) -> bytes:
         number, offset, size = _READ_IN.unpack_from(body)
@@ -245,7 +271,7 @@ class Mirror:
         return bytes(answer)
 
     def _release_directory(self, _path: str, body: bytes) -> bytes:
-        self._listings[struct.unpack_from("=Q", body)[0]] = []
+        del self._listings[struct.unpack_from("=Q", body)[0]]
         return b""
 
 

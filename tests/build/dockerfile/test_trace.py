@@ -244,6 +244,26 @@ def test_a_user_of_the_context(project: Kitchen) -> None:
     assert project.layer(second)["tmp/mine"].uid == 1235
 
 
+def test_more_names_than_are_noted(project: Kitchen) -> None:
+    """Who asks for thousands of names that are not there depends on everything; so does who sees thousands that are."""
+    for number in range(4100):
+        project.write(f"many/{number}", "")
+    for command in ("i=0; while [ $i -lt 4100 ]; do test -e no$i; i=$((i+1)); done", "ls -l many > /dev/null"):
+        text = f"{APP}RUN {command}; {UNIQUE}\n"
+        project.build(text)
+        edit(project, "app.py", command)
+        project.build(text)
+        assert project.made() == ["COPY", "RUN"]
+
+
+def test_many_open_files(project: Kitchen) -> None:
+    """A step may have as many files of the context open as its own limit lets it."""
+    for number in range(1500):
+        project.write(f"many/{number}", "")
+    script = 'i=0; while [ $i -lt 1500 ]; do eval "exec $((i + 10))</app/many/$i" || exit 1; i=$((i+1)); done'
+    project.build(f"{APP}RUN ulimit -n 4096 && {script}\n")
+
+
 def test_docker_s_own_way(project: Kitchen) -> None:
     """The setting `build.cache` is the switch back: then every change counts."""
     text = f"{APP}RUN {UNIQUE}\n"
