@@ -248,8 +248,8 @@ class _Linter:
                     "copy-before-install",
                     whole.statement.at,
                     "everything is copied before the requirements are installed",
-                    why="where Docker builds it, each change of any file installs all of them again; Sampan sees what the "
-                    "step reads",
+                    why="where Docker builds it, each change of any file installs all of them again; Sampan sees what "
+                    "the step reads",
                     mend=f"`COPY {file} .`, then `{item.statement.text[:80]}`, then `{whole.statement.text[:80]}`",
                 )
                 return
