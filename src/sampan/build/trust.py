@@ -95,6 +95,8 @@ class _Gathered:
             self._env["NETRC"] = f"{DIRECTORY}/netrc"
 
     def pip(self) -> None:
+        # What pip has to say of itself is no news in a build, and asking the index for its newest costs a request.
+        self._env |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         found = index.pip_settings(self._caller)
         lines = []
         for key in ("index-url", "extra-index-url", "find-links"):
