@@ -22,6 +22,8 @@ FAMILIES = {
     "kill": "container",
     "wait": "container",
     "rm": "container",
+    "pause": "running",
+    "unpause": "running",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -54,7 +56,7 @@ FAMILIES = {
     "system reset": "system",
 }
 
-_CONTAINER = ("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "inspect")
+_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause inspect".split()
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},

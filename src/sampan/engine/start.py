@@ -150,7 +150,11 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
             lock_fd = state.take_lock(directory)
         if lock_fd is not None:
             return lock_fd
-        if state.read(directory).status in (state.RUNNING, state.RESTARTING):
+        told = state.read(directory)
+        if state.is_paused(told):
+            hint = f"let it go on with `sampan unpause {container.name}`"
+            raise Conflict(f"the container `{container.name}` is paused", hints=(hint,))
+        if told.status in (state.RUNNING, state.RESTARTING):
             return None
         if time.monotonic() > deadline:
             raise Conflict(f"the container `{container.name}` is being started or taken down by another process")

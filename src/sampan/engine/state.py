@@ -5,8 +5,8 @@
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
 States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
-`exited`. A file that says `running` or `restarting` is believed only while the lock is held: `alive` decides, never the
-file (`sweep` mends it).
+`exited`. Whether a running one is paused stands in no file: the kernel is asked (`is_paused`). A file that says
+`running` or `restarting` is believed only while the lock is held: `alive` decides, never the file (`sweep` mends it).
 
 The lock is an open file description's (F_OFD_SETLK of fcntl(2)): it goes with the descriptor through fork and
 SCM_RIGHTS as flock's does, but whether it is held can be asked without taking it, so asking never disturbs a starter.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 CREATED, RUNNING, RESTARTING, EXITED = "created", "running", "restarting", "exited"
+PAUSED = "paused"  # is in no file
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
 _ID_LENGTH = 64
@@ -281,6 +282,33 @@ def take_lock(directory: str) -> int | None:
             raise
         return None
     return fd
+
+
+def is_paused(told: State) -> bool:
+    """Ask the kernel whether a running container's processes were told to stand still."""
+    return told.status == RUNNING and is_frozen(_group(told))
+
+
+def is_frozen(group: "Document | None") -> bool:
+    """Tell whether the cgroup that `group` names is frozen or about to be: for who imports no cgroup."""
+    if group is None:
+        return False
+    is_1 = group["cgroup"] == 1
+    path = f"{group['directories'].get('freezer', '')}/freezer.state" if is_1 else f"{group['directory']}/cgroup.freeze"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(32).strip() not in (b"THAWED", b"0")
+    except OSError:
+        return False
+
+
+def _group(told: State) -> "Document | None":
+    """Return the container's cgroup; a foreign runtime's is where its first process is."""
+    if told.runtime is None:
+        return told.cgroup
+    from sampan.runtime import cgroup
+
+    return cgroup.of_process(told.pid)
 
 
 def timestamp(nanoseconds: int) -> str:

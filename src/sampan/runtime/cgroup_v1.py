@@ -145,14 +145,17 @@ class Cgroup:
         directory = self._directories.get("freezer")
         if directory is None:
             raise Unsupported("a container cannot be paused here: the cgroup controller `freezer` is not available")
-        cgroupfs.write(f"{directory}/freezer.state", "FROZEN")
-        deadline = time.monotonic() + 5
-        while self._read("freezer", "freezer.state").strip() != "FROZEN" and time.monotonic() < deadline:
-            time.sleep(0.001)
+
+        def is_done() -> bool:
+            # Written again each time: what is forked meanwhile may have been missed (as runc does).
+            cgroupfs.write(f"{directory}/freezer.state", "FROZEN")
+            return self._read("freezer", "freezer.state").strip() == "FROZEN"
+
+        cgroupfs.await_frozen(is_done, self.thaw)
 
     def thaw(self) -> None:
         """Let the processes go on."""
-        if "freezer" in self._directories:
+        if "freezer" in self._directories and os.path.exists(self._directories["freezer"]):
             cgroupfs.write(f"{self._directories['freezer']}/freezer.state", "THAWED")
 
     def kill(self) -> None:
@@ -163,6 +166,8 @@ class Cgroup:
                 return
             for pid in pids:
                 _kill(pid)
+            # A frozen process does not even die.
+            self.thaw()
             time.sleep(0.002)
 
     def remove(self) -> None:

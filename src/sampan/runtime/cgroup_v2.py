@@ -7,7 +7,6 @@ all that it did not delegate; elsewhere root makes `sampan` below the root group
 """
 
 import os
-import time
 
 from sampan.errors import Unsupported
 from sampan.runtime import cgroupfs
@@ -151,13 +150,12 @@ class Cgroup:
         if not self.directory:
             raise Unsupported("a container cannot be paused here: it has no cgroup of its own", hints=(_USER_HINT,))
         cgroupfs.write(f"{self.directory}/cgroup.freeze", "1")
-        deadline = time.monotonic() + 5
-        while "frozen 1" not in cgroupfs.read(f"{self.directory}/cgroup.events") and time.monotonic() < deadline:
-            time.sleep(0.001)
+        events = f"{self.directory}/cgroup.events"
+        cgroupfs.await_frozen(lambda: cgroupfs.counter(cgroupfs.read(events), "frozen") == 1, self.thaw)
 
     def thaw(self) -> None:
         """Let the processes go on."""
-        if self.directory:
+        if self.directory and os.path.exists(self.directory):
             cgroupfs.write(f"{self.directory}/cgroup.freeze", "0")
 
     def kill(self) -> None:

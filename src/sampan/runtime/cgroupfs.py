@@ -4,7 +4,7 @@ import errno
 import os
 import time
 
-from sampan.errors import Unsupported
+from sampan.errors import Conflict, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,16 @@ def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> 
                 f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
                 hints=(hint, f"run without `{flag}` to go on without this limit"),
             )
+
+
+def await_frozen(is_frozen: "Callable[[], bool]", thaw: "Callable[[], None]", *, timeout_seconds: float = 5.0) -> None:
+    """Return when `is_frozen` says so; a process that waits in the kernel may not stop: then `thaw`, and Conflict."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_frozen():
+        if time.monotonic() > deadline:
+            thaw()
+            raise Conflict(f"a process of the container did not stop within {timeout_seconds:g} seconds")
+        time.sleep(0.001)
 
 
 def retry_removal(remove: "Callable[[], None]", *, timeout_seconds: float = 2.0) -> None:
