@@ -24,6 +24,7 @@ FAMILIES = {
     "rm": "container",
     "pause": "running",
     "unpause": "running",
+    "top": "running",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -56,7 +57,7 @@ FAMILIES = {
     "system reset": "system",
 }
 
-_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause inspect".split()
+_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause top inspect".split()
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},

@@ -1,7 +1,8 @@
-"""`sampan pause` and `unpause`: docker's words about containers that run."""
+"""`sampan pause`, `unpause` and `top`: docker's words about containers that run."""
 
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Parsed
+from sampan.cli.render import visible
 from sampan.engine import running
 
 TYPE_CHECKING = False
@@ -30,6 +31,21 @@ def unpause(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     return each(parsed.arguments, printer, act)
 
 
+def top(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Show a container's processes."""
+    from sampan.engine import top as engine_top
+
+    titles, rows, more = engine_top.top(settings, parsed.arguments[0], tuple(parsed.arguments[1:]))
+    lines = [[visible(cell) for cell in row] for row in (titles, *rows)]
+    # docker's columns: at least 20 wide; the last, the command, is no column.
+    widths = [max(20, *(len(cell) + 3 for cell in column)) for column in list(zip(*lines, strict=True))[:-1]]
+    for line in lines:
+        printer.out("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)) + line[-1])
+    if more:
+        printer.warn(f"{more} more processes are not shown")
+    return 0
+
+
 COMMANDS = (
     Command(
         "pause",
@@ -50,5 +66,18 @@ COMMANDS = (
         execute=unpause,
         minimum=1,
         examples=("sampan unpause web",),
+    ),
+    Command(
+        "top",
+        "CONTAINER [PS OPTIONS]",
+        "Show the processes of a container",
+        execute=top,
+        minimum=1,
+        interspersed=False,
+        text=(
+            "Of the options of ps there are `-ef`, which it is without, `aux`, and `-o` with a list of columns.\n"
+            "Process ids are the machine's; users are the container's."
+        ),
+        examples=("sampan top web", "sampan top web aux", "sampan top web -o pid,rss,etime,cmd"),
     ),
 )

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
             """Return the bytes charged to the group now."""
 
         def processes(self) -> list[int]:
-            """Return the ids of the processes in the group."""
+            """Return the ids of the processes in the group, and in those that a container made below it."""
 
         def freeze(self) -> None:
             """Stop all processes of the group until `thaw`; raises Unsupported, or Conflict for one that does not."""

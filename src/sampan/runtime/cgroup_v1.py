@@ -135,9 +135,9 @@ class Cgroup:
         return int(self._read("memory", "memory.usage_in_bytes") or 0)
 
     def processes(self) -> list[int]:
-        """Return the process ids in the group."""
+        """Return the process ids in the group and below."""
         for name in self._directories:
-            return [int(word) for word in self._read(name, "cgroup.procs").split()]
+            return cgroupfs.processes(self._directories[name])
         return []
 
     def freeze(self) -> None:

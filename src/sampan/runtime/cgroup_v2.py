@@ -142,8 +142,8 @@ class Cgroup:
         return int(cgroupfs.read(f"{self.directory}/memory.current") or 0) if self.directory else 0
 
     def processes(self) -> list[int]:
-        """Return the process ids in the group."""
-        return [int(word) for word in cgroupfs.read(f"{self.directory}/cgroup.procs").split()] if self.directory else []
+        """Return the process ids in the group and below."""
+        return cgroupfs.processes(self.directory) if self.directory else []
 
     def freeze(self) -> None:
         """Stop all processes; returns when they stand."""

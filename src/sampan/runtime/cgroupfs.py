@@ -78,6 +78,12 @@ def limit(path: str, value: str, flag: str) -> None:
         raise
 
 
+def processes(directory: str) -> list[int]:
+    """Return the ids of the processes in a group and in all below it."""
+    found = (read(f"{path}/cgroup.procs") for path, _, _ in os.walk(directory))
+    return [int(word) for text in found for word in text.split()]
+
+
 def counter(text: str, name: str) -> int:
     """Return the number on the line `name N` of `text`; 0 where there is none."""
     for line in text.splitlines():
