@@ -25,6 +25,7 @@ FAMILIES = {
     "pause": "running",
     "unpause": "running",
     "top": "running",
+    "stats": "stats",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -57,7 +58,7 @@ FAMILIES = {
     "system reset": "system",
 }
 
-_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause top inspect".split()
+_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause top stats inspect".split()
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
