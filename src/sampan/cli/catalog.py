@@ -26,6 +26,7 @@ FAMILIES = {
     "unpause": "running",
     "top": "running",
     "stats": "stats",
+    "update": "update",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -58,7 +59,9 @@ FAMILIES = {
     "system reset": "system",
 }
 
-_CONTAINER = "run create exec logs attach start stop restart kill wait rm pause unpause top stats inspect".split()
+_CONTAINER = (
+    "run create exec logs attach start stop restart kill wait rm pause unpause top stats update inspect".split()
+)
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},

@@ -174,6 +174,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "Runtime": options.runtime or settings.runtime,
         "Memory": options.memory_bytes or 0,
         "MemorySwap": options.memory_swap_bytes or 2 * (options.memory_bytes or 0),
+        "MemoryReservation": options.memory_reservation_bytes or 0,
         "NanoCpus": (options.cpu_quota_us or 0) * 10_000,
         "CpuShares": options.cpu_shares or 0,
         "PidsLimit": options.pids_limit,

@@ -78,6 +78,8 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
 def again(document: "Document") -> None:
     """Start a container once more that has ended, as its restart policy wants; `document` is what `watch` left."""
     request, fds = document["request"], document["fds"]
+    # Limits that were changed since hold for the next run too.
+    request["options"] |= state.read_update(document["directory"], os.getpid(), request["boot_id"])
     settings = configuration.Settings(document["environment"], document["uid"])
     parent = cgroup.open_parent(settings)
     parent.enter_monitor()

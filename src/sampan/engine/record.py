@@ -99,6 +99,11 @@ def insert(database: "Database", container: Container, *, active: bool) -> None:
         ) from error
 
 
+def update(database: "Database", container: Container) -> None:
+    """Write the row's record anew; the caller holds a write transaction."""
+    database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.document(), container.id))
+
+
 def set_active(database: "Database", container_id: str, *, active: bool) -> None:
     """Say whether resources are handed out for the container; free them where they are not any more."""
     database.execute("UPDATE containers SET active = ? WHERE id = ?", (int(active), container_id))

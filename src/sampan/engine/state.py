@@ -2,6 +2,7 @@
 
     containers/ID/lock         locked by the command that starts it, then by its monitor for as long as that lives
     containers/ID/state.json   written by the monitor alone; read by every command
+    containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
 States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
@@ -309,6 +310,23 @@ def _group(told: State) -> "Document | None":
     from sampan.runtime import cgroup
 
     return cgroup.of_process(told.pid)
+
+
+def write_update(directory: str, told: State, options: "Document") -> None:
+    """Leave `options` (RunOptions.document) for the running monitor: its restart policy and its next run's limits."""
+    document = {"version": 1, "monitor_pid": told.monitor_pid, "boot_id": told.boot_id, "options": options}
+    write_file(f"{directory}/update.json", render(document).encode(), durable=True)
+
+
+def read_update(directory: str, monitor_pid: int, boot_id: str) -> "Document":
+    """Return the options that `write_update` left for this monitor; empty where there are none for it."""
+    try:
+        with open(f"{directory}/update.json", "rb") as file:
+            document = parse(file.read(STATE_BYTES).decode())
+    except (OSError, Malformed, UnicodeDecodeError):
+        return {}
+    is_ours = document["monitor_pid"] == monitor_pid and document["boot_id"] == boot_id
+    return dict(document["options"]) if is_ours else {}
 
 
 def timestamp(nanoseconds: int) -> str:

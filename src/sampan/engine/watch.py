@@ -149,8 +149,10 @@ class Watch:
 
     def _delay(self) -> float | None:
         """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""
-        policy = self._document["restart"]
-        if not policy or self._board.is_stop_wanted:
+        if not self._document["restart"] or self._board.is_stop_wanted:
+            return None
+        policy = self._policy()
+        if policy["name"] == "no":
             return None
         if policy["name"] == "on-failure":
             is_over = 0 < policy["maximum"] <= self._state.restarts
@@ -159,6 +161,14 @@ class Watch:
         is_steady = time.monotonic() - self._document["began"] >= _STEADY_SECONDS
         last = float(self._document["delay"])
         return _DELAY_SECONDS if is_steady or not last else min(2 * last, _MOST_DELAY_SECONDS)
+
+    def _policy(self) -> "Document":
+        """Return the restart policy: the last one that `update` left, else the one that it was started with."""
+        options = state.read_update(self._document["directory"], os.getpid(), self._state.boot_id)
+        if not options:
+            return dict(self._document["restart"])
+        name, maximum = options["restart"]
+        return {"name": name, "maximum": maximum}
 
     def _start_again(self, delay: float) -> None:
         """Take this run down, wait, and begin the next in another interpreter; return where that is not to be."""

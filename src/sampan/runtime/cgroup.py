@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def add(self, pid: int) -> None:
             """Move process `pid` into the group."""
 
+        def apply(self, resources: Resources) -> None:
+            """Set the limits of `resources`, -1 for none; those that are None stay as they are. Raises Unsupported."""
+
         def oom_kills(self) -> int:
             """Return how many processes the kernel has killed here for want of memory."""
 

@@ -18,6 +18,7 @@ _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY,
 _NEEDS = (
     ("memory_bytes", "memory", "--memory"),
     ("memory_swap_bytes", "memory", "--memory-swap"),
+    ("memory_reservation_bytes", "memory", "--memory-reservation"),
     ("cpu_quota_us", "cpu", "--cpus"),
     ("cpu_shares", "cpu", "--cpu-shares"),
     ("pids", "pids", "--pids-limit"),
