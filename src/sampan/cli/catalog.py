@@ -53,6 +53,7 @@ FAMILIES = {
     "volume rm": "volume",
     "volume prune": "volume",
     "compose": "compose.front",
+    "events": "events",
     "doctor": "doctor",
     "completion": "completion",
     "version": "system",
@@ -99,7 +100,7 @@ GROUPS = {
         "remove": "volume rm",
         "rm": "volume rm",
     },
-    "system": {"reset": "system reset"},
+    "system": {"events": "events", "reset": "system reset"},
 }
 
 # Commands with commands of their own -> the package of this room whose `front.FAMILIES` says which module has which.

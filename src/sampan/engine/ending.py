@@ -48,6 +48,7 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) ->
         if not _has_ended(client, timeout_seconds):
             _send(settings, container, client, _SIGKILL)
         _wait_for_end(client)
+    state.note(settings.root, "stop", container.id, container.attributes)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -85,7 +86,10 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
             sweep.fold(database, settings)
             if state.alive(state.directory(settings, container.id)):
                 raise Conflict(f"the container `{container.name}` was started by another process just now")
+            is_there = database.row("SELECT 1 FROM containers WHERE id = ?", (container.id,)) is not None
             sweep.discard(database, settings, container, volumes=volumes)
+        if is_there:
+            state.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
 
 
@@ -153,6 +157,7 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
 
 def _send(settings: "Settings", container: Container, client: Client, number: int) -> None:
     """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
+    state.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
     client.send(frame.pack(frame.SIGNAL, bytes((number,))))
     told = state.read(state.directory(settings, container.id))
     if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):

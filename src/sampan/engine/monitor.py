@@ -155,6 +155,7 @@ class _Start:
         state.write(self._request["directory"], self._state, durable=False)
         state.reserve(self._request["directory"])
         state.publish_name(self._settings.run, self._request["name"], self._request["id"])
+        state.note(self._settings.root, "start", self._request["id"], watched["attributes"])
         self._reach(fault.MONITOR_RUNNING)
         return Watch(watched)
 
@@ -267,6 +268,7 @@ class _Start:
             "network": network,
             "id": request["id"],
             "name": request["name"],
+            "attributes": request["config"]["Labels"] | {"image": request["options"]["image"], "name": request["name"]},
             "run": self._settings.run,
             "health": plan,
             "began": time.monotonic(),

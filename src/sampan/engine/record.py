@@ -65,6 +65,11 @@ class Container:
         return (*(self.config["Entrypoint"] or ()), *(self.config["Cmd"] or ()))
 
     @property
+    def attributes(self) -> "Document":
+        """Return what an event says of it: docker's Actor.Attributes."""
+        return dict(self.config["Labels"] or {}) | {"image": self.options.image, "name": self.name}
+
+    @property
     def anonymous(self) -> tuple[str, ...]:
         """Return the names of the volumes that nobody named: they go with the container where that was asked for."""
         named = {volume.source for volume in self.options.volumes if volume.kind == "volume"}

@@ -57,6 +57,7 @@ def pause(settings: "Settings", name: str) -> None:
         one.group.freeze()
     except FileNotFoundError as error:
         raise _ended(one) from error
+    state.note(settings.root, "pause", one.container.id, one.container.attributes)
 
 
 def unpause(settings: "Settings", name: str) -> None:
@@ -65,6 +66,7 @@ def unpause(settings: "Settings", name: str) -> None:
     if not state.is_paused(one.told):
         raise Conflict(f"the container `{one.container.name}` is not paused")
     one.group.thaw()
+    state.note(settings.root, "unpause", one.container.id, one.container.attributes)
 
 
 def _ended(one: Running) -> Conflict:

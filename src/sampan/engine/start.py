@@ -50,6 +50,7 @@ def create(settings: "Settings", options: RunOptions) -> Container:
             sweep.discard_orphans(database, settings)
             container, lock_fd = _insert(database, settings, options, image, active=False)
             os.close(lock_fd)
+        state.note(settings.root, "create", container.id, container.attributes)
         trash.empty(settings.root)
     return container
 
@@ -74,6 +75,7 @@ def create_and_start(
                 trash.empty(settings.root)
                 raise
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
+        state.note(settings.root, "create", container.id, container.attributes)
         with _Locked(database, settings, lock_fd):
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
         _launch(database, settings, monitor, request | {"window": list(window or ())}, lock_fd)

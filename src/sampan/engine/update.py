@@ -87,6 +87,7 @@ def update(settings: "Settings", name: str, change: Change) -> None:
         finally:
             if lock_fd is not None:
                 os.close(lock_fd)
+    state.note(settings.root, "update", container.id, container.attributes)
 
 
 def _changed(container: "Container", change: Change) -> RunOptions:

@@ -29,7 +29,7 @@ _DELAY_SECONDS, _MOST_DELAY_SECONDS, _STEADY_SECONDS = 0.1, 60.0, 10.0
 class Watch:
     """One running container; `document` has the keys that `monitor.watched` writes."""
 
-    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state")
+    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state", "_told_health")
 
     def __init__(self, document: "Document") -> None:
         """Take over the descriptors that the document names."""
@@ -47,6 +47,7 @@ class Watch:
         self._board.on_termination = document["stop_signal"]
         if document["network"].get("dns"):
             self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
+        self._told_health = "" if self._state.health is None else self._state.health["Status"]
         self._health = self._watched_health()
         if self._health is not None:
             self._board.accompany(self._health)
@@ -124,6 +125,7 @@ class Watch:
         if delay is not None:
             self._start_again(delay)
         self._record_end()
+        self._note_die()
         self._reach(fault.MONITOR_RECORDED)
         self._board.farewell(self._state.exit_code)
         # Late: this is what the years before need not carry.
@@ -131,6 +133,8 @@ class Watch:
 
         is_clean = takedown.all(self._document, self._reach)
         self._state.clean = is_clean
+        if self._document["auto_remove"] and is_clean:
+            self._note("destroy")
         try:
             state.write(self._document["directory"], self._state, durable=False)
         except OSError:
@@ -146,6 +150,15 @@ class Watch:
         self._state.exit_code = 128 - status if status < 0 else status
         self._state.oom_killed = _oom_kills(self._document["oom_file"]) > 0
         self._state.finished_at = state.timestamp(time.time_ns())
+
+    def _note_die(self) -> None:
+        """Tell the journal of the end, when it stands in the state file."""
+        if self._state.oom_killed:
+            self._note("oom")
+        self._note("die", exitCode=str(self._state.exit_code))
+
+    def _note(self, action: str, **attributes: str) -> None:
+        state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)
 
     def _delay(self) -> float | None:
         """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""
@@ -179,6 +192,7 @@ class Watch:
             state.write(self._document["directory"], self._state, durable=False)
         except OSError:
             return  # there is no store to start it from
+        self._note_die()
         takedown.run(self._document)
         followers = self._board.pause(self._state.exit_code, delay)
         if self._board.is_stop_wanted:
@@ -239,6 +253,10 @@ class Watch:
         except OSError:
             return  # a full disk: the next result may find room
         state.reserve(self._document["directory"])
+        health = "" if self._state.health is None else self._state.health["Status"]
+        if health != self._told_health:
+            self._told_health = health
+            self._note(f"health_status: {health}")
 
 
 def _resolver(dns: "Document", run: str) -> "Companion":
