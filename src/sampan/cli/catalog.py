@@ -57,6 +57,9 @@ FAMILIES = {
     "doctor": "doctor",
     "completion": "completion",
     "version": "system",
+    "info": "info",
+    "system df": "df",
+    "system prune": "prune",
     "system reset": "system",
 }
 
@@ -100,7 +103,13 @@ GROUPS = {
         "remove": "volume rm",
         "rm": "volume rm",
     },
-    "system": {"events": "events", "reset": "system reset"},
+    "system": {
+        "df": "system df",
+        "events": "events",
+        "info": "info",
+        "prune": "system prune",
+        "reset": "system reset",
+    },
 }
 
 # Commands with commands of their own -> the package of this room whose `front.FAMILIES` says which module has which.
