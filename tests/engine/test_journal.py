@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,7 +59,17 @@ def test_a_life(box: Command) -> None:
     told = box("events", "--since", "1", "--until", "0s", *format).stdout.splitlines()
     assert told == [f"die 7 {first['id']}", f"die 137 {first['id']}"]
     line = box("events", "--since", "1", "--until", "0s", "--filter", "event=die").stdout.splitlines()[0]
-    assert line.endswith(f" container die {first['id']} (a=b, exitCode=7, image=busybox, name=box)")
+    start, _, attributes = line.partition(" (")
+    assert start.endswith(f" container die {first['id']}")
+    assert re.fullmatch(r"a=b, execDuration=\d+, exitCode=7, image=busybox, name=box\)", attributes)
+
+
+def test_the_end_of_a_paused_container(box: Command) -> None:
+    """It is let go to meet its signal, which is told too."""
+    box("run", "-d", *_BOX, "busybox", "sleep", "60", check=True)
+    box("pause", "box", check=True)
+    box("kill", "box", check=True)
+    assert _actions(box) == ["create", "start", "pause", "kill", "unpause", "die"]
 
 
 def test_run_rm(box: Command) -> None:

@@ -49,7 +49,8 @@ def df(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def document(total: "Total") -> "Document":
     """Return docker's `system df --format json` object."""
-    share = f" ({100 * total.reclaimable_bytes // total.size_bytes}%)" if total.size_bytes else ""
+    has_share = total.size_bytes and total.type != "Build Cache"  # as docker
+    share = f" ({100 * total.reclaimable_bytes // total.size_bytes}%)" if has_share else ""
     return {
         "Active": str(total.active),
         "Reclaimable": human_size(total.reclaimable_bytes) + share,

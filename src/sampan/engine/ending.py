@@ -163,6 +163,7 @@ def _send(settings: "Settings", container: Container, client: Client, number: in
     if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):
         from sampan.engine import running
 
+        state.note(settings.root, "unpause", container.id, container.attributes)
         running.group(told).thaw()
 
 

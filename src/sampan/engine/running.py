@@ -4,6 +4,8 @@
 the kernel, so whoever is killed between two steps leaves no lie.
 """
 
+import os
+
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep
 from sampan.errors import Conflict
@@ -46,6 +48,23 @@ def group(told: state.State) -> "cgroup.Cgroup":
     if document is None:
         raise Conflict("the container has just ended")
     return cgroup.parse(document)
+
+
+def processes(told: state.State) -> list[int]:
+    """Return the container's processes: its cgroup's, else (a normal user on cgroup v1) its pid namespace's."""
+    return group(told).processes() or _in_namespace(told.pid)
+
+
+def _in_namespace(first: int) -> list[int]:
+    wanted = _namespace(first)
+    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if wanted and _namespace(pid) == wanted]
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
 
 
 def pause(settings: "Settings", name: str) -> None:

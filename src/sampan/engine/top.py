@@ -1,8 +1,7 @@
 """docker top: the processes of a running container, as the host's ps(1) would show them.
 
 Docker starts the host's `ps` and keeps the lines of the container's processes. Here they are read from /proc(5), as
-many as are in the container's cgroup, so no program is needed, and no process but the container's is looked at. Where
-there is no cgroup (a normal user on cgroup v1) the pid namespace says which they are.
+many as are in the container's cgroup, so no program is needed, and no process but the container's is looked at.
 
 Formats are ps(1)'s: `-f` (docker's default), `aux`, and `-o` with a list. PID and PPID are the host's, as with docker.
 Users are the container's own, since each has a user namespace: 0 is `root`, all others are numbers.
@@ -76,7 +75,7 @@ def top(settings: "Settings", name: str, options: tuple[str, ...] = ()) -> tuple
     columns = parse(options)
     one = running.find(settings, name)
     mappings = [(m["containerID"], m["hostID"], m["size"]) for m in one.told.uid_mappings]
-    pids = sorted(_pids(one))
+    pids = sorted(running.processes(one.told))
     uptime, total = float(_read("/proc/uptime").split()[0]), int(_read("/proc/meminfo").split()[1])
     found = []
     for pid in pids[:PROCESSES_AT_MOST]:
@@ -85,7 +84,7 @@ def top(settings: "Settings", name: str, options: tuple[str, ...] = ()) -> tuple
         except (FileNotFoundError, ProcessLookupError, ValueError):
             continue  # it has just ended
     # SECURITY: a number that was given to somebody else meanwhile is not the container's.
-    still = set(_pids(one))
+    still = set(running.processes(one.told))
     rows = [[COLUMNS[c][1](p) for c in columns] for p in found if p.pid in still]
     return [COLUMNS[c][0] for c in columns], rows, max(0, len(pids) - PROCESSES_AT_MOST)
 
@@ -123,24 +122,6 @@ def _columns(text: str) -> list[str]:
     if not names:
         raise InvalidArgument("`-o` needs a list of columns", hints=(f"columns: {', '.join(COLUMNS)}",))
     return names
-
-
-def _pids(one: running.Running) -> list[int]:
-    """Return the container's processes."""
-    return one.group.processes() or _in_namespace(one.told.pid)
-
-
-def _in_namespace(first: int) -> list[int]:
-    """Return the processes in the pid namespace of process `first`."""
-    wanted = _namespace(first)
-    return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if wanted and _namespace(pid) == wanted]
-
-
-def _namespace(pid: int) -> str:
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
-        return ""
 
 
 def _inside(uid: int, mappings: "list[tuple[int, int, int]]") -> str:

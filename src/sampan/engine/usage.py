@@ -34,11 +34,11 @@ class Sample:
         self.received_bytes = self.sent_bytes = 0
         if self.pid:
             try:
-                group = running.group(told)
+                group, pids = running.group(told), running.processes(told)
             except Conflict:
                 self.pid = 0  # it has just ended
                 return
-            self.usage = usage.read(group.document(), group.processes())
+            self.usage = usage.read(group.document(), pids)
             if container.options.network_mode not in {"host", "none"}:
                 self.received_bytes, self.sent_bytes = _network(told.pid)
         self.at_ns = time.monotonic_ns()

@@ -155,7 +155,8 @@ class Watch:
         """Tell the journal of the end, when it stands in the state file."""
         if self._state.oom_killed:
             self._note("oom")
-        self._note("die", exitCode=str(self._state.exit_code))
+        seconds = int(time.monotonic() - self._document["began"])
+        self._note("die", execDuration=str(seconds), exitCode=str(self._state.exit_code))
 
     def _note(self, action: str, **attributes: str) -> None:
         state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)

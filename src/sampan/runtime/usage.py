@@ -55,7 +55,7 @@ def _read_1(directories: dict[str, str], pids: list[int]) -> Usage:
         cpu_ns=_number(f"{account}/cpuacct.usage"),
         memory_bytes=_without(charged, idle),
         memory_limit_bytes=None if limit is None or limit >= _NONE_BYTES else limit,
-        pids=_number(f"{directories.get('pids', '')}/pids.current"),
+        pids=_number(f"{directories.get('pids', '')}/pids.current") or len(pids),
         disks=found or _by_process(pids),
     )
 
@@ -70,7 +70,7 @@ def _read_2(directory: str, pids: list[int]) -> Usage:
         cpu_ns=cgroupfs.counter(microseconds, "usage_usec") * 1000 if microseconds else None,
         memory_bytes=_without(_number(f"{directory}/memory.current"), idle),
         memory_limit_bytes=_number(f"{directory}/memory.max"),
-        pids=_number(f"{directory}/pids.current"),
+        pids=_number(f"{directory}/pids.current") or len(pids),
         disks=_io_stat(text) if text else _by_process(pids),
     )
 
