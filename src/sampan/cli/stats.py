@@ -37,7 +37,12 @@ _CLEAR = b"\x1b[H\x1b[2J"
 
 def stats(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show what containers use, until Ctrl-C or once."""
-    names, everything = parsed.arguments, parsed.is_set("all")
+    return follow(parsed, settings, printer, parsed.arguments)
+
+
+def follow(parsed: Parsed, settings: "Settings", printer: "Printer", names: list[str]) -> int:
+    """Show what those containers use, or all where none is named, as the flags of `stats` say."""
+    everything = parsed.is_set("all")
     before = usage.samples(settings, names, all=everything)
     _warn(before, printer)
     is_screen = os.isatty(1) and not parsed.is_set("no-stream")
@@ -112,18 +117,19 @@ def _percent(value: float | None) -> str:
     return _UNKNOWN if value is None else f"{value:.2f}%"
 
 
+FLAGS = (
+    Flag("all", "bool", "stopped and new ones too", short="a"),
+    Flag("format", "string", formats.HELP),
+    Flag("no-stream", "bool", "show it once, after a second"),
+    Flag("no-trunc", "bool", "cut nothing short"),
+)
 COMMANDS = (
     Command(
         "stats",
         "[OPTIONS] [CONTAINER...]",
         "Show what running containers use of processors, memory, network and disks",
         execute=stats,
-        flags=(
-            Flag("all", "bool", "stopped and new ones too", short="a"),
-            Flag("format", "string", formats.HELP),
-            Flag("no-stream", "bool", "show it once, after a second"),
-            Flag("no-trunc", "bool", "cut nothing short"),
-        ),
+        flags=FLAGS,
         text=(
             "The per cents of CPU are of one processor: 200% are two that are busy. Memory is without the file cache\n"
             "that nobody has used lately. On a terminal the table renews itself each second until Ctrl-C."
