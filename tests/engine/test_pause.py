@@ -109,6 +109,12 @@ def test_what_is_left_of_a_killed_monitor(sampan: Command, store: Store, setting
     assert group.processes() == []
 
 
+def test_the_end_of_the_machine(sampan: Command, store: Store, paused: str) -> None:
+    """A monitor that is asked to end, as at a shutdown, lets its paused container go on to meet the signal."""
+    os.kill(store.monitor(paused), signal.SIGTERM)
+    assert sampan("wait", "box", check=True).stdout == "7\n"
+
+
 @pytest.mark.usefixtures("paused")
 def test_another_signal_waits(sampan: Command) -> None:
     """What does not ask for the end is there when it goes on."""

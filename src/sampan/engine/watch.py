@@ -45,6 +45,7 @@ class Watch:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
         self._board.is_stdin_once = document["is_stdin_once"]
         self._board.on_termination = document["stop_signal"]
+        self._board.after_termination = self._let_go
         if document["network"].get("dns"):
             self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
         self._told_health = "" if self._state.health is None else self._state.health["Status"]
@@ -150,6 +151,13 @@ class Watch:
         self._state.exit_code = 128 - status if status < 0 else status
         self._state.oom_killed = _oom_kills(self._document["oom_file"]) > 0
         self._state.finished_at = state.timestamp(time.time_ns())
+
+    def _let_go(self) -> None:
+        """Let a paused container go on."""
+        if self._state.cgroup is not None and state.is_frozen(self._state.cgroup):
+            from sampan.runtime import cgroup
+
+            cgroup.parse(self._state.cgroup).thaw()
 
     def _note_die(self) -> None:
         """Tell the journal of the end, when it stands in the state file."""
