@@ -89,7 +89,7 @@ def test_what_is_refused_changes_nothing(box: Command, settings: Settings) -> No
         ("--pids-limit 40 --memory 1m", "at least 6 MiB"),
         ("--pids-limit 40 --memory 64m --memory-swap 32m", "less than `--memory`"),
         (f"--pids-limit 40 --cpus {2 * (os.cpu_count() or 1)}", "processors"),
-        ("--pids-limit 40 --restart always", "first restart policy"),
+        ("--pids-limit 40 --restart always", "has no restart policy"),
         ("", "nothing is to be changed"),
     ):
         done = box("update", *words.split(), "box")

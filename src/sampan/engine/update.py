@@ -122,8 +122,8 @@ def _update_running(
         raise Conflict(f"the container `{container.name}` is being started or taken down", hints=("try again",))
     if before.restart.name == "no" and container.options.restart.name != "no":
         raise Unsupported(
-            f"the running container `{container.name}` cannot be given its first restart policy: it was started "
-            "without one, and its monitor has not kept what a restart needs",
+            f"the running container `{container.name}` has no restart policy, and cannot be given one: its monitor has "
+            "not kept what a restart needs",
             hints=(f"`sampan stop {container.name}`, then `sampan update` and `sampan start` it",),
         )
     if change.has_limits():
