@@ -98,3 +98,18 @@ def test_ages_are_printed_as_docker_ps_does(seconds: float, text: str) -> None:
 def test_a_plain_number_of_bytes_is_itself(size_bytes: int) -> None:
     """parse_size(str(n)) == n wherever a float holds n."""
     assert abs(units.parse_size(str(size_bytes)) - size_bytes) <= size_bytes * 2**-52
+
+
+@pytest.mark.parametrize(
+    ("size", "binary", "decimal"),
+    [
+        (0, "0B", "0B"),
+        (999, "999B", "999B"),
+        (1536, "1.5KiB", "1.54kB"),
+        (1_293_000, "1.233MiB", "1.29MB"),
+        (8_200_000_000, "7.637GiB", "8.2GB"),
+    ],
+)
+def test_sizes_of_stats(size: int, binary: str, decimal: str) -> None:
+    """go-units' BytesSize (four digits) and HumanSizeWithPrecision(3)."""
+    assert (units.binary_size(size), units.decimal_size(size)) == (binary, decimal)

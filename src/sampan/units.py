@@ -58,6 +58,23 @@ def human_size(size_bytes: int) -> str:
     return f"{size_bytes}B"
 
 
+def binary_size(size_bytes: int) -> str:
+    """Print a size with a binary unit, as docker stats does memory: `1.234MiB`, `912B`."""
+    return _scaled(size_bytes, KIB, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"), 4)
+
+
+def decimal_size(size_bytes: int) -> str:
+    """Print a size with a decimal unit and three digits, as docker stats does traffic: `1.23kB`, `912B`."""
+    return _scaled(size_bytes, 1000, ("B", "kB", "MB", "GB", "TB", "PB"), 3)
+
+
+def _scaled(size_bytes: int, step: int, names: tuple[str, ...], digits: int) -> str:
+    size, unit = float(size_bytes), 0
+    while size >= step and unit < len(names) - 1:
+        size, unit = size / step, unit + 1
+    return f"{size:.{digits}g}{names[unit]}"
+
+
 def human_duration(seconds: float) -> str:
     """Print an age as docker ps does: `Less than a second`, `5 seconds`, `About an hour`, `3 days`."""
     whole = int(seconds)

@@ -240,6 +240,29 @@ def test_foreground(shop: Shop, store: Store) -> None:
     assert store.left(shop.raw) == []
 
 
+def test_pause_unpause_top_stats(shop: Shop) -> None:
+    """The words for what runs; a paused service is stopped as any other, and `up` says why it cannot be started."""
+    shop.write(TWO)
+    shop.compose("up", "-d")
+    assert "Container shop-web-1  Paused" in shop.compose("pause", "web").stderr
+    states = ["ps", "--format", "{{.Service}} {{.State}}"]
+    assert shop.compose(*states).stdout == "db running\nweb paused\n"
+    assert "Paused" not in shop.compose("pause", "web").stderr
+    done = shop.compose("up", "-d", check=False)
+    assert done.returncode == 1
+    assert "`shop-web-1` is paused" in done.stderr
+    names = shop.compose("stats", "--no-stream", "--format", "{{.Name}}").stdout
+    assert names == "shop-db-1\nshop-web-1\n"
+    title, *rows = shop.compose("top", "db").stdout.splitlines()
+    assert title.split()[:4] == ["SERVICE", "#", "UID", "PID"]
+    assert {tuple(row.split()[:2]) for row in rows} == {("db", "1")}
+    shop.compose("unpause")
+    assert shop.compose(*states).stdout == "db running\nweb running\n"
+    shop.compose("pause")
+    shop.compose("down", "-v")
+    assert shop.ids() == {}
+
+
 def test_the_second_ctrl_c_kills(shop: Shop) -> None:
     """Who does not want to wait ten seconds presses it again."""
     shop.write(

@@ -136,3 +136,24 @@ def _fetch(url: str) -> bytes:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def test_what_runs_is_seen_without_a_cgroup(user: Person, store: Store) -> None:
+    """By their namespace top finds the processes; stats says what nobody counts; pause says why it cannot be."""
+    user("run", "-d", "--name", "box", "busybox", "sh", "-c", "sleep 61 & exec sleep 62", check=True)
+    lines = user("top", "box", "-o", "pid,user,cmd", check=True).stdout.splitlines()
+    assert [line.split(None, 1)[1].split() for line in lines[1:]] == [["root", "sleep", "62"], ["root", "sleep", "61"]]
+    done = user("stats", "--no-stream", "--format", "{{.CPUPerc}} {{.MemPerc}} {{.PIDs}}", check=True)
+    assert done.stdout == "-- -- 2\n"
+    assert "nobody counts what `box` uses" in done.stderr
+    done = user("pause", "box")
+    assert done.returncode == 1
+    assert "cannot be paused here" in done.stderr
+    done = user("update", "--memory", "64m", "box")
+    assert done.returncode == 1
+    assert "`--memory` cannot be applied here" in done.stderr
+    user("update", "--cpu-shares", "0", "--pids-limit", "0", "box")
+    user("rm", "-f", "box", check=True)
+    told = user("events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}", check=True).stdout.split()
+    assert told == ["create", "start", "kill", "die", "destroy"]
+    assert _left(user, store) == []

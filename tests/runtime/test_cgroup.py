@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sampan.engine import state
 from sampan.errors import Unsupported
 from sampan.oci.runtime import Resources
-from sampan.runtime import cgroup, cgroup_v1, cgroupfs
+from sampan.runtime import cgroup, cgroup_v1, cgroup_v2, cgroupfs, usage
 from sampan.settings import configuration
 
 if TYPE_CHECKING:
@@ -141,3 +142,52 @@ def test_device_rules_of_a_container_without_a_user_namespace(parent: "cgroup.Pa
     finally:
         group.close()
         group.remove()
+
+
+@pytest.fixture
+def unified(container_id: str) -> "Iterator[cgroup_v2.Cgroup]":
+    """A group of version 2, below which there is another one; on a hybrid machine without controllers."""
+    point = cgroup_v2.mount_point()
+    if point is None:
+        pytest.skip("cgroup v2 is not mounted")
+    group = cgroup_v2.Cgroup(f"{point}/{container_id}")
+    cgroupfs.make(f"{group.directory}/below")
+    yield group
+    group.kill()
+    group.remove()
+
+
+def test_version_2_freezes_counts_and_kills(unified: "cgroup_v2.Cgroup") -> None:
+    """A frozen group says so to who imports no cgroup, has the processes below it too, and is killed as it is."""
+    pids = []
+    for directory in (unified.directory, f"{unified.directory}/below"):
+        pid = os.fork()
+        if pid == 0:
+            cgroupfs.write(f"{directory}/cgroup.procs", "0")
+            while True:
+                pass
+        pids.append(pid)
+    while sorted(unified.processes()) != sorted(pids):
+        pass
+    while (usage.read(unified.document(), pids).cpu_ns or 0) < 1_000_000:
+        pass
+    assert not state.is_frozen(unified.document())
+    unified.freeze()
+    assert state.is_frozen(unified.document())
+    before = usage.read(unified.document(), pids)
+    assert before.pids == 2
+    unified.thaw()
+    assert not state.is_frozen(unified.document())
+    while (usage.read(unified.document(), pids).cpu_ns or 0) <= (before.cpu_ns or 0):
+        pass
+    unified.freeze()
+    unified.kill()
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [-9, -9]
+
+
+def test_limits_change_in_any_order(group: "cgroup.Cgroup") -> None:
+    """More, less, none, and more again: the kernel refuses none of the steps."""
+    for memory in (256 << 20, 32 << 20, -1, 64 << 20):
+        group.apply(Resources(memory_bytes=memory, cpu_quota_us=-1 if memory < 0 else 50_000, pids=memory // (1 << 20)))
+        found = usage.read(group.document(), [])
+        assert found.memory_limit_bytes == (None if memory < 0 else memory)

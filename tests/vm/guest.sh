@@ -73,6 +73,16 @@ check exec "[ \"\$($sampan exec web python -c 'import os; print(6 * 7, os.enviro
 check exec-it "script -qec \"$sampan exec -it web python -c 'import sys; print(sys.stdin.isatty())'\" /dev/null | grep -q True"
 check inspect "$sampan inspect web | grep -q '\"Running\": true'"
 [ "$(id -u)" != 0 ] || check memory-limit "field web HostConfig Memory | grep -qx 268435456"
+check top "$sampan top web -o pid,cmd | sed 1d | grep -c ."
+check events "$sampan events --since 1h --until 0s --filter container=web --filter event=start | grep -q 'name=web'"
+if [ "$(id -u)" = 0 ]; then
+  usage="$sampan stats --no-stream --format '{{.MemUsage}}' web"
+  check stats "$usage | grep -q '[1-9].*iB / 256MiB'"
+  check update "$sampan update --memory 300m --cpus 0.4 --pids-limit 200 web && $usage | grep -q '/ 300MiB'"
+  check pause "$sampan pause web && field web State Status | grep -qx paused && ! $sampan exec web true"
+  check unpause "$sampan unpause web && fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"
+fi
+[ "$(id -u)" != 0 ] || check stop-paused "$sampan pause web && $sampan stop -t 30 web && $sampan start web"
 check stop "$sampan stop web"
 check stopped "! fetch_once http://127.0.0.1:8000"
 check start "$sampan start web && fetch http://127.0.0.1:8000 | grep -q 'Hello, Docker!'"

@@ -22,6 +22,11 @@ FAMILIES = {
     "kill": "container",
     "wait": "container",
     "rm": "container",
+    "pause": "running",
+    "unpause": "running",
+    "top": "running",
+    "stats": "stats",
+    "update": "update",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -48,13 +53,19 @@ FAMILIES = {
     "volume rm": "volume",
     "volume prune": "volume",
     "compose": "compose.front",
+    "events": "events",
     "doctor": "doctor",
     "completion": "completion",
     "version": "system",
+    "info": "info",
+    "system df": "df",
+    "system prune": "prune",
     "system reset": "system",
 }
 
-_CONTAINER = ("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "inspect")
+_CONTAINER = (
+    "run create exec logs attach start stop restart kill wait rm pause unpause top stats update inspect".split()
+)
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
@@ -92,7 +103,13 @@ GROUPS = {
         "remove": "volume rm",
         "rm": "volume rm",
     },
-    "system": {"reset": "system reset"},
+    "system": {
+        "df": "system df",
+        "events": "events",
+        "info": "info",
+        "prune": "system prune",
+        "reset": "system reset",
+    },
 }
 
 # Commands with commands of their own -> the package of this room whose `front.FAMILIES` says which module has which.

@@ -44,6 +44,7 @@ CREATE_FLAGS = (
     Flag("label", "list", "set a label (`key=value`)", short="l"),
     Flag("log-driver", "string", "where output goes; there is `json-file`"),
     Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
+    Flag("memory-reservation", "bytes", "memory that it keeps when the machine is short of it"),
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
     Flag("mount", "mount", "attach a file system (`type=bind,source=/host,target=/in,readonly`)"),
     Flag("name", "string", "name the container"),
@@ -89,7 +90,7 @@ LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
     "disable-content-trust domainname gpus ip6 ipc isolation kernel-memory label-file link "
-    "link-local-ip log-opt mac-address memory-reservation memory-swappiness oom-kill-disable pid "
+    "link-local-ip log-opt mac-address memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
 
@@ -112,8 +113,9 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         publish_all=parsed.is_set("publish-all"),
         volumes=_volumes(parsed),
         memory_bytes=parsed.convert("memory", parse_size),
-        memory_swap_bytes=parsed.convert("memory-swap", _size_or_unlimited),
-        cpu_quota_us=_cpu_quota(parsed),
+        memory_swap_bytes=parsed.convert("memory-swap", size_or_unlimited),
+        memory_reservation_bytes=parsed.convert("memory-reservation", parse_size),
+        cpu_quota_us=cpu_quota(parsed),
         cpu_shares=parsed.number("cpu-shares"),
         pids_limit=parsed.number("pids-limit"),
         shm_size_bytes=parsed.convert("shm-size", parse_size),
@@ -221,11 +223,12 @@ def _at_least_0(text: str) -> int:
     return int(text)
 
 
-def _size_or_unlimited(text: str) -> int:
+def size_or_unlimited(text: str) -> int:
+    """Read a size, or -1."""
     return -1 if text == "-1" else parse_size(text)
 
 
-def _cpu_quota(parsed: Parsed) -> int | None:
+def cpu_quota(parsed: Parsed) -> int | None:
     """Return the CPU time in each 100 ms, from --cpus or from --cpu-quota and --cpu-period."""
     cpus = parsed.convert("cpus", parse_cpus)
     quota, period = parsed.number("cpu-quota"), parsed.number("cpu-period")

@@ -60,7 +60,9 @@ def plan(project: "Project", service: "Service", seen: Iterable[Seen], image_id:
     actions = [Action(kind=REMOVE, number=one.number, name=one.name, seen=one) for one in own if one not in kept]
     for one in sorted(kept, key=lambda one: one.number):
         is_current = choice.recreates_none or (_is_current(one, digest, image_id) and not choice.recreates_all)
-        kind = RECREATE if not is_current else KEEP if one.is_running or not choice.is_started else START
+        # A paused one is asked to start, and says why it cannot, as with docker.
+        is_left = (one.is_running and one.state != sight.PAUSED) or not choice.is_started
+        kind = RECREATE if not is_current else KEEP if is_left else START
         actions.append(Action(kind=kind, number=one.number, name=one.name, seen=one))
     taken = {one.number for one in kept}
     free = (number for number in range(1, wanted + len(taken) + 1) if number not in taken)

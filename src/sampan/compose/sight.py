@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
-RUNNING, RESTARTING, EXITED, CREATED = "running", "restarting", "exited", "created"
+RUNNING, RESTARTING, EXITED, CREATED, PAUSED = "running", "restarting", "exited", "created", "paused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,8 @@ class Seen:
 
     @property
     def is_running(self) -> bool:
-        """Return whether its command runs, or will again by itself."""
-        return self.state in {RUNNING, RESTARTING}
+        """Return whether its command runs, or will again by itself; a paused one does, as docker counts."""
+        return self.state in {RUNNING, RESTARTING, PAUSED}
 
     @property
     def anonymous(self) -> dict[str, str]:

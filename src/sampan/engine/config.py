@@ -84,7 +84,7 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
 
     `machine` is uname(2)'s word, `processors` how many there are.
     """
-    _check_limits(options, processors)
+    check_limits(options, processors)
     _check_kinds(options, machine)
     for word in options.add_host:
         if not word.partition(":")[2]:
@@ -95,7 +95,8 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
         privilege.of(options)
 
 
-def _check_limits(options: "RunOptions", processors: int) -> None:
+def check_limits(options: "RunOptions", processors: int) -> None:
+    """Raise InvalidArgument for limits that contradict each other or the machine."""
     memory, swap, quota = options.memory_bytes, options.memory_swap_bytes, options.cpu_quota_us
     if memory is not None and memory < MEMORY_LEAST_BYTES:
         raise InvalidArgument("a memory limit must be at least 6 MiB", hints=("try `--memory 64m`",))
@@ -103,6 +104,8 @@ def _check_limits(options: "RunOptions", processors: int) -> None:
         raise InvalidArgument("`--memory-swap` needs `--memory`", hints=("it is the sum of both",))
     if swap is not None and memory is not None and swap not in {-1, 0} and swap < memory:
         raise InvalidArgument("`--memory-swap` is less than `--memory`", hints=("it is the sum of both",))
+    if memory is not None and (options.memory_reservation_bytes or 0) > memory:
+        raise InvalidArgument("`--memory-reservation` is more than `--memory`", hints=("it is a part of it",))
     if quota is not None and quota > processors * CPU_PERIOD_US:
         raise InvalidArgument(f"there are only {processors} processors", hints=(f"`--cpus` is 0.01 to {processors}",))
 

@@ -44,10 +44,11 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) ->
     if timeout_seconds is None:
         timeout_seconds = STOP_TIMEOUT_SECONDS
     with client:
-        client.send(frame.pack(frame.SIGNAL, bytes((parse_signal(container.config["StopSignal"]),))))
+        _send(settings, container, client, parse_signal(container.config["StopSignal"]))
         if not _has_ended(client, timeout_seconds):
-            client.send(frame.pack(frame.SIGNAL, bytes((_SIGKILL,))))
+            _send(settings, container, client, _SIGKILL)
         _wait_for_end(client)
+    state.note(settings.root, "stop", container.id, container.attributes)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -61,7 +62,7 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     if client is None:
         raise Conflict(f"the container `{container.name}` is not running")
     with client:
-        client.send(frame.pack(frame.SIGNAL, bytes((number,))))
+        _send(settings, container, client, number)
         if number == _SIGKILL:
             _wait_for_end(client)
 
@@ -74,10 +75,10 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
         with client:
             if not force:
                 raise Conflict(
-                    f"the container `{container.name}` is running",
+                    f"the container `{container.name}` is {_what_it_does(settings, container)}",
                     hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
                 )
-            client.send(frame.pack(frame.SIGNAL, bytes((_SIGKILL,))))
+            _send(settings, container, client, _SIGKILL)
             _wait_for_end(client)
     _await_take_down(settings, container)
     with connection.open(settings) as database:
@@ -85,7 +86,10 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
             sweep.fold(database, settings)
             if state.alive(state.directory(settings, container.id)):
                 raise Conflict(f"the container `{container.name}` was started by another process just now")
+            is_there = database.row("SELECT 1 FROM containers WHERE id = ?", (container.id,)) is not None
             sweep.discard(database, settings, container, volumes=volumes)
+        if is_there:
+            state.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
 
 
@@ -115,6 +119,10 @@ def attach(settings: "Settings", name: str) -> Client:
             f"the container `{container.name}` is not running",
             hints=(f"start it with `sampan start {container.name}`",),
         )
+    if _what_it_does(settings, container) == state.PAUSED:
+        client.close()
+        hint = f"let it go on with `sampan unpause {container.name}`"
+        raise Conflict(f"the container `{container.name}` is paused", hints=(hint,))
     return client
 
 
@@ -145,6 +153,23 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
             f"the monitor of `{container.name}` cannot be reached",
             hints=(f"its socket in `{settings.run}` is gone; end it with `kill {state.read(directory).monitor_pid}`",),
         ) from error
+
+
+def _send(settings: "Settings", container: Container, client: Client, number: int) -> None:
+    """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
+    state.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
+    client.send(frame.pack(frame.SIGNAL, bytes((number,))))
+    told = state.read(state.directory(settings, container.id))
+    if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):
+        from sampan.engine import running
+
+        state.note(settings.root, "unpause", container.id, container.attributes)
+        running.group(told).thaw()
+
+
+def _what_it_does(settings: "Settings", container: Container) -> str:
+    told = state.read(state.directory(settings, container.id))
+    return state.PAUSED if state.is_paused(told) else told.status
 
 
 def _has_ended(client: Client, timeout_seconds: int) -> bool:

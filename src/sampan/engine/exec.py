@@ -115,6 +115,8 @@ def _running(settings: "Settings", container_id: str, name: str) -> tuple[state.
     directory = state.directory(settings, container_id)
     told = state.read(directory)
     if told.status == state.RUNNING and state.alive(directory):
+        if state.is_paused(told):
+            raise Conflict(f"the container `{name}` is paused", hints=(f"let it go on with `sampan unpause {name}`",))
         try:
             pidfd = os.pidfd_open(told.pid)
         except ProcessLookupError:

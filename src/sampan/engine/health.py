@@ -92,7 +92,9 @@ class Health:
     def serve(self) -> None:
         """Begin a probe, or take what its runner says."""
         if not self._runner:
-            if self.timeout() == 0:
+            if self.timeout() == 0 and self._is_paused():
+                self._plan_next()
+            elif self.timeout() == 0:
                 self._begin()
             return
         try:
@@ -135,9 +137,10 @@ class Health:
         except (Malformed, UnicodeDecodeError):
             result = {"Start": now, "End": now, "ExitCode": -1, "Output": "the probe was killed"}
         self._received.clear()
-        self._note(result)
+        if not self._is_paused():
+            self._note(result)
+            self._report()
         self._plan_next()
-        self._report()
 
     def _note(self, result: "Document") -> None:
         told = self._told
@@ -148,6 +151,10 @@ class Health:
             told["FailingStreak"] += 1
             if told["FailingStreak"] >= self._plan["retries"]:
                 told["Status"] = UNHEALTHY
+
+    def _is_paused(self) -> bool:
+        """Tell whether nothing moves in the container: then no probe says how it is (docker)."""
+        return state.is_frozen(self._request["cgroup"])
 
     def _is_start(self) -> bool:
         """Tell whether it is in its start period still, and was never healthy."""

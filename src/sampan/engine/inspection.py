@@ -22,8 +22,8 @@ def summaries(settings: "Settings", *, all: bool = False) -> "list[Document]":
     """Return one document for each running (or, with `all`, every) container, newest first.
 
     Keys, docker's API words: Id, Names ([str] without slash), Image (as typed), ImageID, Command (str), Created
-    (seconds), State (created|running|exited), Status (`Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`), Ports (list
-    of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings.
+    (seconds), State (created|running|paused|restarting|exited), Status (`Up 5 minutes`, `Exited (0) 2 hours ago`,
+    `Created`), Ports (list of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings.
     """
     rootless.enter(settings)
     with connection.open(settings) as database:
@@ -72,6 +72,10 @@ def _state(settings: "Settings", container: "Container") -> state.State:
     return state.read(state.directory(settings, container.id))
 
 
+def _status_of(told: state.State) -> str:
+    return state.PAUSED if state.is_paused(told) else told.status
+
+
 def _is_running(told: state.State) -> bool:
     return told.status in (state.RUNNING, state.RESTARTING)
 
@@ -82,6 +86,7 @@ def _is_going(container: "Container", told: state.State) -> bool:
 
 
 def _summary(settings: "Settings", container: "Container", told: state.State) -> "Document":
+    status = _status_of(told)
     return {
         "Id": container.id,
         "Names": [container.name],
@@ -89,8 +94,8 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
         "ImageID": container.image_id,
         "Command": " ".join(container.arguments),
         "Created": container.created // _BILLION,
-        "State": told.status,
-        "Status": _status(told),
+        "State": status,
+        "Status": _status(told, is_paused=status == state.PAUSED),
         "Ports": _ports(container, told),
         "Labels": container.config["Labels"],
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
@@ -98,10 +103,12 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
     }
 
 
-def _status(told: state.State) -> str:
+def _status(told: state.State, *, is_paused: bool) -> str:
     now = time.time_ns()
     if told.status == state.RUNNING:
         up = f"Up {units.human_duration((now - _nanoseconds(told.started_at)) / _BILLION)}"
+        if is_paused:
+            return f"{up} (Paused)"
         health = "" if told.health is None else told.health["Status"]
         return f"{up} ({'health: ' if health == 'starting' else ''}{health})" if health else up
     if told.status in (state.EXITED, state.RESTARTING):
@@ -125,10 +132,11 @@ def _nanoseconds(stamp: str) -> int:
 
 def _state_document(told: state.State) -> "Document":
     health = {} if told.health is None else {"Health": told.health}
+    status = _status_of(told)
     return health | {
-        "Status": told.status,
+        "Status": status,
         "Running": _is_running(told),
-        "Paused": False,
+        "Paused": status == state.PAUSED,
         "Restarting": told.status == state.RESTARTING,
         "OOMKilled": told.oom_killed,
         "Dead": False,
@@ -166,6 +174,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "Runtime": options.runtime or settings.runtime,
         "Memory": options.memory_bytes or 0,
         "MemorySwap": options.memory_swap_bytes or 2 * (options.memory_bytes or 0),
+        "MemoryReservation": options.memory_reservation_bytes or 0,
         "NanoCpus": (options.cpu_quota_us or 0) * 10_000,
         "CpuShares": options.cpu_shares or 0,
         "PidsLimit": options.pids_limit,

@@ -78,6 +78,8 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
 def again(document: "Document") -> None:
     """Start a container once more that has ended, as its restart policy wants; `document` is what `watch` left."""
     request, fds = document["request"], document["fds"]
+    # Limits that were changed since hold for the next run too.
+    request["options"] |= state.read_update(document["directory"], os.getpid(), request["boot_id"])
     settings = configuration.Settings(document["environment"], document["uid"])
     parent = cgroup.open_parent(settings)
     parent.enter_monitor()
@@ -153,6 +155,7 @@ class _Start:
         state.write(self._request["directory"], self._state, durable=False)
         state.reserve(self._request["directory"])
         state.publish_name(self._settings.run, self._request["name"], self._request["id"])
+        state.note(self._settings.root, "start", self._request["id"], watched["attributes"])
         self._reach(fault.MONITOR_RUNNING)
         return Watch(watched)
 
@@ -268,6 +271,7 @@ class _Start:
             "network": network,
             "id": request["id"],
             "name": request["name"],
+            "attributes": request["config"]["Labels"] | {"image": request["options"]["image"], "name": request["name"]},
             "run": self._settings.run,
             "health": plan,
             "began": time.monotonic(),

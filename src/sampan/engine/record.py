@@ -65,6 +65,11 @@ class Container:
         return (*(self.config["Entrypoint"] or ()), *(self.config["Cmd"] or ()))
 
     @property
+    def attributes(self) -> "Document":
+        """Return what an event says of it: docker's Actor.Attributes."""
+        return dict(self.config["Labels"] or {}) | {"image": self.options.image, "name": self.name}
+
+    @property
     def anonymous(self) -> tuple[str, ...]:
         """Return the names of the volumes that nobody named: they go with the container where that was asked for."""
         named = {volume.source for volume in self.options.volumes if volume.kind == "volume"}
@@ -97,6 +102,11 @@ def insert(database: "Database", container: Container, *, active: bool) -> None:
             f"the name `{container.name}` is taken by the container {holder[0][:SHORT_ID_LENGTH]}",
             hints=(f"remove it with `sampan rm -f {container.name}`, or choose another name",),
         ) from error
+
+
+def update(database: "Database", container: Container) -> None:
+    """Write the row's record anew; the caller holds a write transaction."""
+    database.execute("UPDATE containers SET record = ? WHERE id = ?", (container.document(), container.id))
 
 
 def set_active(database: "Database", container_id: str, *, active: bool) -> None:

@@ -205,6 +205,7 @@ class RunOptions:
         "interactive",
         "labels",
         "memory_bytes",
+        "memory_reservation_bytes",
         "memory_swap_bytes",
         "name",
         "networks",
@@ -248,6 +249,7 @@ class RunOptions:
         volumes: tuple[VolumeMount, ...] = (),
         memory_bytes: int | None = None,
         memory_swap_bytes: int | None = None,
+        memory_reservation_bytes: int | None = None,
         cpu_quota_us: int | None = None,
         cpu_shares: int | None = None,
         pids_limit: int | None = None,
@@ -295,6 +297,7 @@ class RunOptions:
         self.volumes = volumes
         self.memory_bytes = memory_bytes
         self.memory_swap_bytes = memory_swap_bytes
+        self.memory_reservation_bytes = memory_reservation_bytes
         self.cpu_quota_us = cpu_quota_us
         self.cpu_shares = cpu_shares
         self.pids_limit = pids_limit

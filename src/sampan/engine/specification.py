@@ -134,6 +134,7 @@ def resources(options: "RunOptions") -> Resources:
         memory_bytes=options.memory_bytes,
         # Not said (or 0): as much swap again as memory, which the cgroup room sets where swap is counted at all.
         memory_swap_bytes=options.memory_swap_bytes or None,
+        memory_reservation_bytes=options.memory_reservation_bytes or None,
         cpu_quota_us=quota,
         cpu_period_us=CPU_PERIOD_US if quota is not None else None,
         cpu_shares=options.cpu_shares or None,

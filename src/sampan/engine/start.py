@@ -50,6 +50,7 @@ def create(settings: "Settings", options: RunOptions) -> Container:
             sweep.discard_orphans(database, settings)
             container, lock_fd = _insert(database, settings, options, image, active=False)
             os.close(lock_fd)
+        state.note(settings.root, "create", container.id, container.attributes)
         trash.empty(settings.root)
     return container
 
@@ -74,6 +75,7 @@ def create_and_start(
                 trash.empty(settings.root)
                 raise
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
+        state.note(settings.root, "create", container.id, container.attributes)
         with _Locked(database, settings, lock_fd):
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
         _launch(database, settings, monitor, request | {"window": list(window or ())}, lock_fd)
@@ -150,7 +152,11 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
             lock_fd = state.take_lock(directory)
         if lock_fd is not None:
             return lock_fd
-        if state.read(directory).status in (state.RUNNING, state.RESTARTING):
+        told = state.read(directory)
+        if state.is_paused(told):
+            hint = f"let it go on with `sampan unpause {container.name}`"
+            raise Conflict(f"the container `{container.name}` is paused", hints=(hint,))
+        if told.status in (state.RUNNING, state.RESTARTING):
             return None
         if time.monotonic() > deadline:
             raise Conflict(f"the container `{container.name}` is being started or taken down by another process")

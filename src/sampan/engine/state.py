@@ -2,11 +2,13 @@
 
     containers/ID/lock         locked by the command that starts it, then by its monitor for as long as that lives
     containers/ID/state.json   written by the monitor alone; read by every command
+    containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
+    events.log, events.log.1   what happened to containers, by whoever did it: `note`; read by `events` (`journal`)
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
 States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
-`exited`. A file that says `running` or `restarting` is believed only while the lock is held: `alive` decides, never the
-file (`sweep` mends it).
+`exited`. Whether a running one is paused stands in no file: the kernel is asked (`is_paused`). A file that says
+`running` or `restarting` is believed only while the lock is held: `alive` decides, never the file (`sweep` mends it).
 
 The lock is an open file description's (F_OFD_SETLK of fcntl(2)): it goes with the descriptor through fork and
 SCM_RIGHTS as flock's does, but whether it is held can be asked without taking it, so asking never disturbs a starter.
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
 
 VERSION = 2
 CREATED, RUNNING, RESTARTING, EXITED = "created", "running", "restarting", "exited"
+PAUSED = "paused"  # is in no file
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
+JOURNAL_BYTES = 1024 * 1024  # of the file that is written to; the one before it is kept
+EVENT_BYTES = 16 * 1024
 _ID_LENGTH = 64
 _GROWTH_BYTES = 4096  # more than an end adds
 # struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
@@ -281,6 +286,76 @@ def take_lock(directory: str) -> int | None:
             raise
         return None
     return fd
+
+
+def is_paused(told: State) -> bool:
+    """Ask the kernel whether a running container's processes were told to stand still."""
+    return told.status == RUNNING and is_frozen(_group(told))
+
+
+def is_frozen(group: "Document | None") -> bool:
+    """Tell whether the cgroup that `group` names is frozen or about to be: for who imports no cgroup."""
+    if group is None:
+        return False
+    is_1 = group["cgroup"] == 1
+    path = f"{group['directories'].get('freezer', '')}/freezer.state" if is_1 else f"{group['directory']}/cgroup.freeze"
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(32).strip() not in (b"THAWED", b"0")
+    except OSError:
+        return False
+
+
+def _group(told: State) -> "Document | None":
+    """Return the container's cgroup; a foreign runtime's is where its first process is."""
+    if told.runtime is None:
+        return told.cgroup
+    from sampan.runtime import cgroup
+
+    return cgroup.of_process(told.pid)
+
+
+def write_update(directory: str, told: State, options: "Document") -> None:
+    """Leave `options` (RunOptions.document) for the running monitor: its restart policy and its next run's limits."""
+    document = {"version": 1, "monitor_pid": told.monitor_pid, "boot_id": told.boot_id, "options": options}
+    write_file(f"{directory}/update.json", render(document).encode(), durable=True)
+
+
+def read_update(directory: str, monitor_pid: int, boot_id: str) -> "Document":
+    """Return the options that `write_update` left for this monitor; empty where there are none for it."""
+    try:
+        with open(f"{directory}/update.json", "rb") as file:
+            document = parse(file.read(STATE_BYTES).decode())
+    except (OSError, Malformed, UnicodeDecodeError):
+        return {}
+    is_ours = document["monitor_pid"] == monitor_pid and document["boot_id"] == boot_id
+    return dict(document["options"]) if is_ours else {}
+
+
+def note(root: str, action: str, container_id: str, attributes: "Document") -> None:
+    """Append an event to the journal of SAMPAN_ROOT, a line that is written at once; see the module.
+
+    Never an error, and not synced: what happened does not wait for who may want to know of it.
+    """
+    event = {"time_ns": time.time_ns(), "action": action, "id": container_id}
+    line = render(event | {"attributes": attributes}).encode() + b"\n"
+    if len(line) > EVENT_BYTES:
+        short = {name: value for name, value in attributes.items() if len(str(value)) < 256}
+        line = render(event | {"attributes": dict(list(short.items())[:32])}).encode() + b"\n"
+    path = f"{root}/events.log"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, line)
+            if os.fstat(fd).st_size > JOURNAL_BYTES:
+                # Whoever has the lock on this file, and finds it in its place still, is the one to put it away.
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.path.samestat(os.fstat(fd), os.stat(path)):
+                    os.rename(path, f"{path}.1")
+        finally:
+            os.close(fd)
+    except OSError:
+        return
 
 
 def timestamp(nanoseconds: int) -> str:

@@ -126,16 +126,24 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
         record.give_up_name(database, container.id)
         return
     told = state.read(directory)
+    # What its monitor has said itself.
+    is_told = told.status == state.EXITED and told.clean
     if not told.clean:
         if told.runtime is not None:
             takedown.forget(told.runtime, container.id)
         links.sweep(database, container.id, told, run=settings.run, is_rootless=settings.uid != 0)
         state.withdraw_name(settings.run, container.name, container.id)
         takedown.remove_run_directory(state.run_directory(settings, container.id))
+        has_died = told.status in (state.RUNNING, state.RESTARTING)
         _mend(directory, told)
+        if has_died:
+            attributes = container.attributes | {"exitCode": str(told.exit_code)}
+            state.note(settings.root, "die", container.id, attributes)
     record.set_active(database, container.id, active=False)
     if container.options.auto_remove:
         discard(database, settings, container, volumes=True)
+        if not is_told:
+            state.note(settings.root, "destroy", container.id, container.attributes)
 
 
 def _mend(directory: str, told: state.State) -> None:

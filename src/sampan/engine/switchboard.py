@@ -100,6 +100,7 @@ class Switchboard:
         "_poll",
         "_stdin",
         "_terminal",
+        "after_termination",
         "is_stdin_once",
         "is_stop_wanted",
         "on_termination",
@@ -123,6 +124,8 @@ class Switchboard:
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
         self.on_termination = int(_signal.SIGTERM)
+        # Called then: a paused container has to go on to meet the signal.
+        self.after_termination: Callable[[], None] | None = None
         # Somebody has sent a signal that asks for the end: no restart policy may undo that.
         self.is_stop_wanted = False
 
@@ -230,6 +233,8 @@ class Switchboard:
                 if fd == reading:
                     os.read(reading, 64)
                     self._signal(self.on_termination)
+                    if self.after_termination is not None:
+                        self.after_termination()
                 else:
                     self._serve(fd, events)
             if any(fd == self._pidfd for fd, _ in ready):

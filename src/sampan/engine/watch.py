@@ -29,7 +29,7 @@ _DELAY_SECONDS, _MOST_DELAY_SECONDS, _STEADY_SECONDS = 0.1, 60.0, 10.0
 class Watch:
     """One running container; `document` has the keys that `monitor.watched` writes."""
 
-    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state")
+    __slots__ = ("_board", "_document", "_fds", "_health", "_log", "_state", "_told_health")
 
     def __init__(self, document: "Document") -> None:
         """Take over the descriptors that the document names."""
@@ -45,8 +45,10 @@ class Watch:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
         self._board.is_stdin_once = document["is_stdin_once"]
         self._board.on_termination = document["stop_signal"]
+        self._board.after_termination = self._let_go
         if document["network"].get("dns"):
             self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
+        self._told_health = "" if self._state.health is None else self._state.health["Status"]
         self._health = self._watched_health()
         if self._health is not None:
             self._board.accompany(self._health)
@@ -124,6 +126,7 @@ class Watch:
         if delay is not None:
             self._start_again(delay)
         self._record_end()
+        self._note_die()
         self._reach(fault.MONITOR_RECORDED)
         self._board.farewell(self._state.exit_code)
         # Late: this is what the years before need not carry.
@@ -131,6 +134,8 @@ class Watch:
 
         is_clean = takedown.all(self._document, self._reach)
         self._state.clean = is_clean
+        if self._document["auto_remove"] and is_clean:
+            self._note("destroy")
         try:
             state.write(self._document["directory"], self._state, durable=False)
         except OSError:
@@ -147,10 +152,29 @@ class Watch:
         self._state.oom_killed = _oom_kills(self._document["oom_file"]) > 0
         self._state.finished_at = state.timestamp(time.time_ns())
 
+    def _let_go(self) -> None:
+        """Let a paused container go on."""
+        if self._state.cgroup is not None and state.is_frozen(self._state.cgroup):
+            from sampan.runtime import cgroup
+
+            cgroup.parse(self._state.cgroup).thaw()
+
+    def _note_die(self) -> None:
+        """Tell the journal of the end, when it stands in the state file."""
+        if self._state.oom_killed:
+            self._note("oom")
+        seconds = int(time.monotonic() - self._document["began"])
+        self._note("die", execDuration=str(seconds), exitCode=str(self._state.exit_code))
+
+    def _note(self, action: str, **attributes: str) -> None:
+        state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)
+
     def _delay(self) -> float | None:
         """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""
-        policy = self._document["restart"]
-        if not policy or self._board.is_stop_wanted:
+        if not self._document["restart"] or self._board.is_stop_wanted:
+            return None
+        policy = self._policy()
+        if policy["name"] == "no":
             return None
         if policy["name"] == "on-failure":
             is_over = 0 < policy["maximum"] <= self._state.restarts
@@ -159,6 +183,14 @@ class Watch:
         is_steady = time.monotonic() - self._document["began"] >= _STEADY_SECONDS
         last = float(self._document["delay"])
         return _DELAY_SECONDS if is_steady or not last else min(2 * last, _MOST_DELAY_SECONDS)
+
+    def _policy(self) -> "Document":
+        """Return the restart policy: the last one that `update` left, else the one that it was started with."""
+        options = state.read_update(self._document["directory"], os.getpid(), self._state.boot_id)
+        if not options:
+            return dict(self._document["restart"])
+        name, maximum = options["restart"]
+        return {"name": name, "maximum": maximum}
 
     def _start_again(self, delay: float) -> None:
         """Take this run down, wait, and begin the next in another interpreter; return where that is not to be."""
@@ -169,6 +201,7 @@ class Watch:
             state.write(self._document["directory"], self._state, durable=False)
         except OSError:
             return  # there is no store to start it from
+        self._note_die()
         takedown.run(self._document)
         followers = self._board.pause(self._state.exit_code, delay)
         if self._board.is_stop_wanted:
@@ -229,6 +262,10 @@ class Watch:
         except OSError:
             return  # a full disk: the next result may find room
         state.reserve(self._document["directory"])
+        health = "" if self._state.health is None else self._state.health["Status"]
+        if health != self._told_health:
+            self._told_health = health
+            self._note(f"health_status: {health}")
 
 
 def _resolver(dns: "Document", run: str) -> "Companion":

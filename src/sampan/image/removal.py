@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.database.connection import Database
 
+_DIGITS = 64  # of a fragment's name
+
 
 class Removal:
     """What went: names as docker shows them, ids of images, and the bytes of the blobs and layers with them."""
@@ -71,6 +73,25 @@ def prune(database: "Database", *, every: bool = False) -> Removal:
             untagged += [_familiar(row[0]) for row in rows]
             database.execute("DELETE FROM images WHERE id = ?", (id,))
     return Removal(tuple(sorted(untagged)), tuple(ids), collect(database))
+
+
+def forget_builds(database: "Database", *, every: bool = False) -> tuple[str, ...]:
+    """Forget what builds have made and no image has, or with `every` all; return their keys. `collect` does the rest.
+
+    A build that is under way keeps what it has found by its lease, and makes again what it has not.
+    """
+    with database.transaction():
+        rows = database.execute(
+            "DELETE FROM builds WHERE ? OR layer NOT IN (SELECT digest FROM layers) RETURNING key", (every,)
+        )
+        keys = sorted(row[0] for row in rows)
+    if every:
+        # A fragment may be deleted at any time; its record first, since that is what names it.
+        directory = f"{database.root}/cache/fragments"
+        names = [name for name in _listed(directory) if len(name.partition(".")[0]) == _DIGITS]
+        for name in sorted(names, key=lambda name: not name.endswith(".json")):
+            trash.discard(database.root, f"{directory}/{name}")
+    return tuple(keys)
 
 
 def collect(database: "Database") -> int:

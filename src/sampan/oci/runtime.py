@@ -86,13 +86,22 @@ class Device:
 class Resources:
     """Limits; None means no limit was asked for. Bytes, microseconds, counts."""
 
-    __slots__ = ("cpu_period_us", "cpu_quota_us", "cpu_shares", "memory_bytes", "memory_swap_bytes", "pids")
+    __slots__ = (
+        "cpu_period_us",
+        "cpu_quota_us",
+        "cpu_shares",
+        "memory_bytes",
+        "memory_reservation_bytes",
+        "memory_swap_bytes",
+        "pids",
+    )
 
     def __init__(
         self,
         *,
         memory_bytes: int | None = None,
         memory_swap_bytes: int | None = None,
+        memory_reservation_bytes: int | None = None,
         cpu_quota_us: int | None = None,
         cpu_period_us: int | None = None,
         cpu_shares: int | None = None,
@@ -100,6 +109,7 @@ class Resources:
     ) -> None:
         self.memory_bytes = memory_bytes
         self.memory_swap_bytes = memory_swap_bytes  # memory and swap together, docker's meaning; -1 is unlimited
+        self.memory_reservation_bytes = memory_reservation_bytes  # what it may keep when memory is short
         self.cpu_quota_us = cpu_quota_us
         self.cpu_period_us = cpu_period_us
         self.cpu_shares = cpu_shares
@@ -111,7 +121,11 @@ class Resources:
 
     def document(self) -> "Document":
         """As config-linux.md#control-groups has it."""
-        memory = {"limit": self.memory_bytes, "swap": self.memory_swap_bytes}
+        memory = {
+            "limit": self.memory_bytes,
+            "swap": self.memory_swap_bytes,
+            "reservation": self.memory_reservation_bytes,
+        }
         cpu = {"shares": self.cpu_shares, "quota": self.cpu_quota_us, "period": self.cpu_period_us}
         parts = {"memory": _present(memory), "cpu": _present(cpu), "pids": _present({"limit": self.pids})}
         return {key: part for key, part in parts.items() if part}
@@ -351,6 +365,7 @@ def _parse_resources(document: "Document") -> Resources:
     return Resources(
         memory_bytes=memory.get("limit"),
         memory_swap_bytes=memory.get("swap"),
+        memory_reservation_bytes=memory.get("reservation"),
         cpu_quota_us=cpu.get("quota"),
         cpu_period_us=cpu.get("period"),
         cpu_shares=cpu.get("shares"),

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
         def add(self, pid: int) -> None:
             """Move process `pid` into the group."""
 
+        def apply(self, resources: Resources) -> None:
+            """Set the limits of `resources`, -1 for none; those that are None stay as they are. Raises Unsupported."""
+
         def oom_kills(self) -> int:
             """Return how many processes the kernel has killed here for want of memory."""
 
@@ -44,10 +47,10 @@ if TYPE_CHECKING:
             """Return the bytes charged to the group now."""
 
         def processes(self) -> list[int]:
-            """Return the ids of the processes in the group."""
+            """Return the ids of the processes in the group, and in those that a container made below it."""
 
         def freeze(self) -> None:
-            """Stop all processes of the group until `thaw`."""
+            """Stop all processes of the group until `thaw`; raises Unsupported, or Conflict for one that does not."""
 
         def thaw(self) -> None:
             """Let the processes of the group go on."""
@@ -92,6 +95,22 @@ def open_parent(settings: "Settings") -> "Parent":
     from sampan.runtime import cgroup_v2
 
     return cgroup_v2.open_parent(settings)
+
+
+def of_process(pid: int) -> "Document | None":
+    """Name the group that process `pid` is in, for `parse`: who else made it did not tell; None where it is gone."""
+    from sampan.runtime import cgroup_v1, cgroup_v2, cgroupfs
+
+    found = cgroup_v1.hierarchies()
+    lines = [line.split(":", 2) for line in cgroupfs.read(f"/proc/{pid}/cgroup").splitlines()]
+    if any(name in found for name in ("memory", "cpu", "pids")):
+        paths = {name: path for _, names, path in lines for name in names.split(",") if name in found}
+        return (
+            {"cgroup": 1, "directories": {name: found[name] + path for name, path in paths.items()}} if paths else None
+        )
+    path = next((path for number, _, path in lines if number == "0"), "")
+    point = cgroup_v2.mount_point()
+    return {"cgroup": 2, "directory": point + path} if path and point else None
 
 
 def parse(document: "Document") -> "Cgroup":

@@ -131,6 +131,11 @@ class Cgroup:
         for directory in set(self._directories.values()):
             cgroupfs.write(f"{directory}/cgroup.procs", str(pid))
 
+    def apply(self, resources: "Resources") -> None:
+        """Set limits of a group that is in use; see cgroup.Cgroup."""
+        cgroupfs.require(resources, tuple(self._directories), _MOUNT_HINT)
+        _apply(self._directories, resources)
+
     def oom_kills(self) -> int:
         """Return the kernel's count; 0 where the memory controller does not stand."""
         return cgroupfs.counter(self._read("memory", "memory.oom_control"), "oom_kill")
@@ -144,9 +149,9 @@ class Cgroup:
         return int(self._read("memory", "memory.usage_in_bytes") or 0)
 
     def processes(self) -> list[int]:
-        """Return the process ids in the group."""
+        """Return the process ids in the group and below."""
         for name in self._directories:
-            return [int(word) for word in self._read(name, "cgroup.procs").split()]
+            return cgroupfs.processes(self._directories[name])
         return []
 
     def freeze(self) -> None:
@@ -154,14 +159,17 @@ class Cgroup:
         directory = self._directories.get("freezer")
         if directory is None:
             raise Unsupported("a container cannot be paused here: the cgroup controller `freezer` is not available")
-        cgroupfs.write(f"{directory}/freezer.state", "FROZEN")
-        deadline = time.monotonic() + 5
-        while self._read("freezer", "freezer.state").strip() != "FROZEN" and time.monotonic() < deadline:
-            time.sleep(0.001)
+
+        def is_done() -> bool:
+            # Written again each time: what is forked meanwhile may have been missed (as runc does).
+            cgroupfs.write(f"{directory}/freezer.state", "FROZEN")
+            return self._read("freezer", "freezer.state").strip() == "FROZEN"
+
+        cgroupfs.await_frozen(is_done, self.thaw)
 
     def thaw(self) -> None:
         """Let the processes go on."""
-        if "freezer" in self._directories:
+        if "freezer" in self._directories and os.path.exists(self._directories["freezer"]):
             cgroupfs.write(f"{self._directories['freezer']}/freezer.state", "THAWED")
 
     def kill(self) -> None:
@@ -172,6 +180,8 @@ class Cgroup:
                 return
             for pid in pids:
                 _kill(pid)
+            # A frozen process does not even die.
+            self.thaw()
             time.sleep(0.002)
 
     def remove(self) -> None:
@@ -195,13 +205,10 @@ class Cgroup:
 def _apply(directories: dict[str, str], resources: "Resources") -> None:
     memory, cpu, pids = (directories.get(name, "") for name in ("memory", "cpu", "pids"))
     if resources.memory_bytes is not None:
-        cgroupfs.limit(f"{memory}/memory.limit_in_bytes", str(resources.memory_bytes), "--memory")
-        swap = resources.memory_swap_bytes
-        if swap is not None:
-            cgroupfs.limit(f"{memory}/memory.memsw.limit_in_bytes", str(swap), "--memory-swap")
-        elif os.path.exists(f"{memory}/memory.memsw.limit_in_bytes"):
-            # Docker's default: as much swap again as memory.
-            cgroupfs.write(f"{memory}/memory.memsw.limit_in_bytes", str(resources.memory_bytes * 2))
+        _limit_memory(memory, resources.memory_bytes, resources.memory_swap_bytes)
+    if resources.memory_reservation_bytes is not None:
+        value = str(resources.memory_reservation_bytes)
+        cgroupfs.limit(f"{memory}/memory.soft_limit_in_bytes", value, "--memory-reservation")
     if resources.cpu_quota_us is not None:
         cgroupfs.limit(f"{cpu}/cpu.cfs_period_us", str(resources.cpu_period_us or 100_000), "--cpus")
         cgroupfs.limit(f"{cpu}/cpu.cfs_quota_us", str(resources.cpu_quota_us), "--cpus")
@@ -209,6 +216,19 @@ def _apply(directories: dict[str, str], resources: "Resources") -> None:
         cgroupfs.limit(f"{cpu}/cpu.shares", str(resources.cpu_shares), "--cpu-shares")
     if resources.pids is not None:
         cgroupfs.limit(f"{pids}/pids.max", "max" if resources.pids < 0 else str(resources.pids), "--pids-limit")
+
+
+def _limit_memory(directory: str, memory: int, swap: int | None) -> None:
+    """Set both limits; the kernel refuses a moment in which that of the sum is the smaller one."""
+    sum_file = f"{directory}/memory.memsw.limit_in_bytes"
+    limits = [(f"{directory}/memory.limit_in_bytes", memory, "--memory")]
+    if swap is not None or os.path.exists(sum_file):
+        # Docker's default: as much swap again as memory.
+        both = -1 if memory < 0 else swap or 2 * memory
+        is_more = both < 0 or both > int(cgroupfs.read(sum_file) or 0)
+        limits.insert(0 if is_more else 1, (sum_file, both, "--memory-swap"))
+    for path, value, flag in limits:
+        cgroupfs.limit(path, str(value), flag)
 
 
 def _restrict_devices(directory: str) -> None:

@@ -7,7 +7,6 @@ all that it did not delegate; elsewhere root makes `sampan` below the root group
 """
 
 import os
-import time
 
 from sampan.errors import Unsupported
 from sampan.runtime import cgroupfs
@@ -130,6 +129,12 @@ class Cgroup:
         if self.directory:
             cgroupfs.write(f"{self.directory}/cgroup.procs", str(pid))
 
+    def apply(self, resources: "Resources") -> None:
+        """Set limits of a group that is in use; see cgroup.Cgroup."""
+        found = cgroupfs.read(f"{self.directory}/cgroup.controllers").split() if self.directory else ()
+        cgroupfs.require(resources, tuple(found), _USER_HINT)
+        _apply(self.directory, resources)
+
     def oom_kills(self) -> int:
         """Return `oom_kill` of memory.events; 0 where the memory controller does not stand."""
         return cgroupfs.counter(cgroupfs.read(self.oom_file()), "oom_kill") if self.directory else 0
@@ -143,21 +148,20 @@ class Cgroup:
         return int(cgroupfs.read(f"{self.directory}/memory.current") or 0) if self.directory else 0
 
     def processes(self) -> list[int]:
-        """Return the process ids in the group."""
-        return [int(word) for word in cgroupfs.read(f"{self.directory}/cgroup.procs").split()] if self.directory else []
+        """Return the process ids in the group and below."""
+        return cgroupfs.processes(self.directory) if self.directory else []
 
     def freeze(self) -> None:
         """Stop all processes; returns when they stand."""
         if not self.directory:
             raise Unsupported("a container cannot be paused here: it has no cgroup of its own", hints=(_USER_HINT,))
         cgroupfs.write(f"{self.directory}/cgroup.freeze", "1")
-        deadline = time.monotonic() + 5
-        while "frozen 1" not in cgroupfs.read(f"{self.directory}/cgroup.events") and time.monotonic() < deadline:
-            time.sleep(0.001)
+        events = f"{self.directory}/cgroup.events"
+        cgroupfs.await_frozen(lambda: cgroupfs.counter(cgroupfs.read(events), "frozen") == 1, self.thaw)
 
     def thaw(self) -> None:
         """Let the processes go on."""
-        if self.directory:
+        if self.directory and os.path.exists(self.directory):
             cgroupfs.write(f"{self.directory}/cgroup.freeze", "0")
 
     def kill(self) -> None:
@@ -193,22 +197,33 @@ def _enable(directory: str) -> tuple[str, ...]:
 
 def _apply(directory: str, resources: "Resources") -> None:
     if resources.memory_bytes is not None:
-        cgroupfs.limit(f"{directory}/memory.max", str(resources.memory_bytes), "--memory")
+        cgroupfs.limit(f"{directory}/memory.max", _or_max(resources.memory_bytes), "--memory")
         swap = resources.memory_swap_bytes
         # Docker's words count memory and swap together; v2 counts swap alone. Without a word: as much swap as memory.
-        extra = "max" if swap == -1 else str((swap or 2 * resources.memory_bytes) - resources.memory_bytes)
+        extra = (
+            "max"
+            if swap == -1 or resources.memory_bytes < 0
+            else str((swap or 2 * resources.memory_bytes) - resources.memory_bytes)
+        )
         if swap is not None or os.path.exists(f"{directory}/memory.swap.max"):
             cgroupfs.limit(f"{directory}/memory.swap.max", extra, "--memory-swap")
+    if resources.memory_reservation_bytes is not None:
+        # As runc and crun convert it: what is protected, as far as it can be.
+        value = str(max(0, resources.memory_reservation_bytes))
+        cgroupfs.limit(f"{directory}/memory.low", value, "--memory-reservation")
     if resources.cpu_quota_us is not None:
-        cgroupfs.limit(
-            f"{directory}/cpu.max", f"{resources.cpu_quota_us} {resources.cpu_period_us or 100_000}", "--cpus"
-        )
+        value = f"{_or_max(resources.cpu_quota_us)} {resources.cpu_period_us or 100_000}"
+        cgroupfs.limit(f"{directory}/cpu.max", value, "--cpus")
     if resources.cpu_shares is not None:
         # runtime-spec config-linux.md#cpu: shares 2..262144 to weight 1..10000, as runc and crun convert them.
         weight = 1 + (max(resources.cpu_shares, 2) - 2) * 9999 // 262142
         cgroupfs.limit(f"{directory}/cpu.weight", str(weight), "--cpu-shares")
     if resources.pids is not None:
-        cgroupfs.limit(f"{directory}/pids.max", "max" if resources.pids < 0 else str(resources.pids), "--pids-limit")
+        cgroupfs.limit(f"{directory}/pids.max", _or_max(resources.pids), "--pids-limit")
+
+
+def _or_max(value: int) -> str:
+    return "max" if value < 0 else str(value)
 
 
 def _remove_tree(directory: str) -> None:

@@ -4,7 +4,7 @@ import errno
 import os
 import time
 
-from sampan.errors import Unsupported
+from sampan.errors import Conflict, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ _REFUSALS = (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY,
 _NEEDS = (
     ("memory_bytes", "memory", "--memory"),
     ("memory_swap_bytes", "memory", "--memory-swap"),
+    ("memory_reservation_bytes", "memory", "--memory-reservation"),
     ("cpu_quota_us", "cpu", "--cpus"),
     ("cpu_shares", "cpu", "--cpu-shares"),
     ("pids", "pids", "--pids-limit"),
@@ -78,6 +79,12 @@ def limit(path: str, value: str, flag: str) -> None:
         raise
 
 
+def processes(directory: str) -> list[int]:
+    """Return the ids of the processes in a group and in all below it."""
+    found = (read(f"{path}/cgroup.procs") for path, _, _ in os.walk(directory))
+    return [int(word) for text in found for word in text.split()]
+
+
 def counter(text: str, name: str) -> int:
     """Return the number on the line `name N` of `text`; 0 where there is none."""
     for line in text.splitlines():
@@ -94,6 +101,16 @@ def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> 
                 f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
                 hints=(hint, f"run without `{flag}` to go on without this limit"),
             )
+
+
+def await_frozen(is_frozen: "Callable[[], bool]", thaw: "Callable[[], None]", *, timeout_seconds: float = 5.0) -> None:
+    """Return when `is_frozen` says so; a process that waits in the kernel may not stop: then `thaw`, and Conflict."""
+    deadline = time.monotonic() + timeout_seconds
+    while not is_frozen():
+        if time.monotonic() > deadline:
+            thaw()
+            raise Conflict(f"a process of the container did not stop within {timeout_seconds:g} seconds")
+        time.sleep(0.001)
 
 
 def retry_removal(remove: "Callable[[], None]", *, timeout_seconds: float = 2.0) -> None:

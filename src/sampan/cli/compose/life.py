@@ -122,7 +122,7 @@ def _project_or_name(parsed: Parsed, settings: "Settings", printer: "Printer") -
     return project, project.name
 
 
-def _members(parsed: Parsed, settings: "Settings", printer: "Printer") -> "tuple[Project | None, list[Seen]]":
+def members(parsed: Parsed, settings: "Settings", printer: "Printer") -> "tuple[Project | None, list[Seen]]":
     """Return the containers of the services that are named, or of all."""
     project, name = _project_or_name(parsed, settings, printer)
     seen = [one for one in sight.containers(settings, name) if not one.is_one_off]
@@ -153,7 +153,7 @@ def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Stop containers."""
-    project, seen = _members(parsed, settings, printer)
+    project, seen = members(parsed, settings, printer)
     services = project.services if project else {}
     act = teardown.stop(settings, parsed.number("timeout"))
     teardown.each(services, seen, act, Telling(printer, parsed), parallel=parallel(parsed, settings))
@@ -162,7 +162,7 @@ def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Stop and start containers."""
-    _, seen = _members(parsed, settings, printer)
+    _, seen = members(parsed, settings, printer)
     seconds = parsed.number("timeout")
 
     def act(one: "Seen", say: Say) -> None:
@@ -176,7 +176,7 @@ def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def kill(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Send a signal to containers."""
-    _, seen = _members(parsed, settings, printer)
+    _, seen = members(parsed, settings, printer)
     act = teardown.kill(settings, parsed.text("signal", "KILL"))
     teardown.each({}, seen, act, Telling(printer, parsed), parallel=parallel(parsed, settings))
     return 0
@@ -184,7 +184,7 @@ def kill(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def rm(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove stopped containers; with --stop those that run too."""
-    _, seen = _members(parsed, settings, printer)
+    _, seen = members(parsed, settings, printer)
     chosen = [one for one in seen if parsed.is_set("stop") or not one.is_running]
     if not chosen:
         printer.note("No stopped containers")
@@ -206,7 +206,7 @@ def _confirmed(chosen: "list[Seen]", printer: "Printer") -> bool:
 
 def wait(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Wait until the first of these services' containers ends; return its status."""
-    _, seen = _members(parsed, settings, printer)
+    _, seen = members(parsed, settings, printer)
     status = 0
     for one in seen:
         status = container.wait(settings, one.id)
@@ -383,6 +383,6 @@ COMMANDS = (
     ),
     *(
         Command(f"compose {word}", "[OPTIONS] [ARG...]", "Not there yet", execute=not_there, interspersed=False)
-        for word in ("attach", "cp", "events", "pause", "push", "stats", "top", "unpause", "watch")
+        for word in ("attach", "cp", "events", "push", "watch")
     ),
 )

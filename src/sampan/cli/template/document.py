@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DEPTH_AT_MOST = 64
 # Keys whose objects are maps; `A.B` only inside of A.
 _MAPS = frozenset(
-    "Annotations Containers Data DriverOpts ExposedPorts Labels LogConfig.Config Networks Options PortBindings Ports "
-    "StorageOpt Sysctls Tmpfs Volumes".split()
+    "Annotations Attributes Containers Data DriverOpts ExposedPorts Labels LogConfig.Config Networks Options "
+    "PortBindings Ports StorageOpt Sysctls Tmpfs Volumes".split()
 )
 _LISTS = frozenset(
     "Aliases Args Binds CapAdd CapDrop Cmd DNSNames Dns DnsOptions DnsSearch Entrypoint Env ExecIDs ExtraHosts "

@@ -1,0 +1,55 @@
+"""`sampan update`: other limits for containers that are there."""
+
+from sampan.cli import request
+from sampan.cli.container import each
+from sampan.cli.flags import Command, Parsed
+from sampan.engine import run_options
+from sampan.engine.update import Change
+from sampan.units import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.settings.configuration import Settings
+
+_FLAGS = ("cpu-period", "cpu-quota", "cpu-shares", "cpus", "memory", "memory-reservation", "memory-swap", "pids-limit")
+
+
+def update(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Change containers."""
+    from sampan.engine import update as engine_update
+
+    change = Change(
+        # docker: 0 is "not said".
+        memory_bytes=parsed.convert("memory", parse_size) or None,
+        memory_swap_bytes=parsed.convert("memory-swap", request.size_or_unlimited) or None,
+        memory_reservation_bytes=parsed.convert("memory-reservation", parse_size) or None,
+        cpu_quota_us=request.cpu_quota(parsed),
+        cpu_shares=parsed.number("cpu-shares") or None,
+        pids_limit=parsed.number("pids-limit") or None,
+        restart=parsed.convert("restart", run_options.parse_restart),
+    )
+
+    def act(name: str) -> str:
+        engine_update.update(settings, name, change)
+        return name
+
+    return each(parsed.arguments, printer, act)
+
+
+COMMANDS = (
+    Command(
+        "update",
+        "[OPTIONS] CONTAINER [CONTAINER...]",
+        "Give containers other limits or another restart policy, whether they run or not",
+        execute=update,
+        flags=tuple(flag for flag in request.CREATE_FLAGS if flag.name in (*_FLAGS, "restart")),
+        minimum=1,
+        later="blkio-weight cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems",
+        text=(
+            "What is not named stays as it is. Of a running container the limits change at once. Its restart policy\n"
+            "may be changed or taken away; its first one it gets while it is stopped."
+        ),
+        examples=("sampan update --memory 512m --cpus 0.5 web", "sampan update --restart no web"),
+    ),
+)

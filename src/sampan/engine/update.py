@@ -1,0 +1,164 @@
+"""docker update: other limits and another restart policy for a container that is there, running or not.
+
+Theory. The record says what the next start sets; the kernel has what holds now; the monitor of a running container has
+what holds after the next restart by its policy. All three change together, in one write transaction: kernel first,
+since it alone may refuse (then what it had is set again), then the file for the monitor, then the record. A command
+that is killed between has told nobody that it was done.
+
+A monitor that was started without a restart policy did not keep what a restart needs, so a running container cannot be
+given its first one.
+"""
+
+import os
+
+from sampan.database import connection
+from sampan.engine import config, record, rootless, running, specification, state, sweep
+from sampan.engine.run_options import RestartPolicy, RunOptions
+from sampan.errors import Conflict, InvalidArgument, Unsupported
+from sampan.oci.runtime import Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.database.connection import Database
+    from sampan.engine.record import Container
+    from sampan.runtime.cgroup import Cgroup
+    from sampan.settings.configuration import Settings
+
+_SHARES = 1024  # the kernel's default
+
+
+class Change:
+    """What is to be otherwise; None stays as it is. Fields as RunOptions has them; `pids_limit` -1 is none."""
+
+    __slots__ = (
+        "cpu_quota_us",
+        "cpu_shares",
+        "memory_bytes",
+        "memory_reservation_bytes",
+        "memory_swap_bytes",
+        "pids_limit",
+        "restart",
+    )
+
+    def __init__(
+        self,
+        *,
+        memory_bytes: int | None = None,
+        memory_swap_bytes: int | None = None,
+        memory_reservation_bytes: int | None = None,
+        cpu_quota_us: int | None = None,
+        cpu_shares: int | None = None,
+        pids_limit: int | None = None,
+        restart: RestartPolicy | None = None,
+    ) -> None:
+        self.memory_bytes = memory_bytes
+        self.memory_swap_bytes = memory_swap_bytes
+        self.memory_reservation_bytes = memory_reservation_bytes
+        self.cpu_quota_us = cpu_quota_us
+        self.cpu_shares = cpu_shares
+        self.pids_limit = pids_limit
+        self.restart = restart
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing is to be otherwise."""
+        return all(getattr(self, name) is None for name in self.__slots__)
+
+    def has_limits(self) -> bool:
+        """Tell whether a limit is."""
+        return any(getattr(self, name) is not None for name in self.__slots__ if name != "restart")
+
+
+def update(settings: "Settings", name: str, change: Change) -> None:
+    """Change a container; raises NotFound, Conflict, InvalidArgument, Unsupported, and then nothing has changed."""
+    if change.is_empty():
+        raise InvalidArgument("nothing is to be changed", hints=("name a limit: `sampan update --memory 512m NAME`",))
+    rootless.enter(settings)
+    with connection.open(settings) as database, database.transaction():
+        sweep.fold(database, settings)
+        container = record.by_name(database, name)
+        before, container.options = container.options, _changed(container, change)
+        directory = state.directory(settings, container.id)
+        lock_fd = state.take_lock(directory)
+        try:
+            if lock_fd is None:
+                _update_running(database, settings, container, before, change)
+            else:
+                record.update(database, container)
+        finally:
+            if lock_fd is not None:
+                os.close(lock_fd)
+    state.note(settings.root, "update", container.id, container.attributes)
+
+
+def _changed(container: "Container", change: Change) -> RunOptions:
+    """Return the container's options with the change; raises InvalidArgument, Conflict."""
+    options = RunOptions.parse(container.options.document())
+    for field in change.__slots__:
+        value = getattr(change, field)
+        if value is not None:
+            setattr(options, field, value)
+    swap = options.memory_swap_bytes
+    if change.memory_swap_bytes is None and swap and 0 < swap < (options.memory_bytes or 0):
+        raise InvalidArgument(
+            "`--memory` is more than memory and swap together may be", hints=("give `--memory-swap` as well",)
+        )
+    config.check_limits(options, os.cpu_count() or 1)
+    if options.auto_remove and options.restart.name != "no":
+        raise Conflict(
+            f"the container `{container.name}` is removed when it ends, so it cannot be restarted",
+            hints=("run it without `--rm`",),
+        )
+    return options
+
+
+def _update_running(
+    database: "Database", settings: "Settings", container: "Container", before: RunOptions, change: Change
+) -> None:
+    directory = state.directory(settings, container.id)
+    told = state.read(directory)
+    if told.status not in (state.RUNNING, state.RESTARTING) or (
+        told.status == state.RESTARTING and change.has_limits()
+    ):
+        raise Conflict(f"the container `{container.name}` is being started or taken down", hints=("try again",))
+    if before.restart.name == "no" and container.options.restart.name != "no":
+        raise Unsupported(
+            f"the running container `{container.name}` has no restart policy, and cannot be given one: its monitor has "
+            "not kept what a restart needs",
+            hints=(f"`sampan stop {container.name}`, then `sampan update` and `sampan start` it",),
+        )
+    if change.has_limits():
+        _limit(running.group(told), before, container.options, change)
+    try:
+        fields = container.options.document()
+        state.write_update(directory, told, {name: fields[name] for name in Change.__slots__})
+        record.update(database, container)
+    except BaseException:
+        if change.has_limits():
+            running.group(told).apply(_resources(before, change))
+        raise
+
+
+def _limit(group: "Cgroup", before: RunOptions, after: RunOptions, change: Change) -> None:
+    """Set the limits; where the kernel refuses one, those that it had are set again."""
+    try:
+        group.apply(_resources(after, change))
+    except BaseException:
+        group.apply(_resources(before, change))
+        raise
+
+
+def _resources(options: RunOptions, change: Change) -> Resources:
+    """Return those limits of `options` that the change is about; -1 where there is none."""
+    wanted = specification.resources(options)
+    is_memory = change.memory_bytes is not None or change.memory_swap_bytes is not None
+    return Resources(
+        memory_bytes=(wanted.memory_bytes or -1) if is_memory else None,
+        memory_swap_bytes=wanted.memory_swap_bytes if is_memory else None,
+        memory_reservation_bytes=(
+            None if change.memory_reservation_bytes is None else wanted.memory_reservation_bytes or -1
+        ),
+        cpu_quota_us=None if change.cpu_quota_us is None else wanted.cpu_quota_us or -1,
+        cpu_period_us=config.CPU_PERIOD_US,
+        cpu_shares=None if change.cpu_shares is None else wanted.cpu_shares or _SHARES,
+        pids=None if change.pids_limit is None else wanted.pids or -1,
+    )
