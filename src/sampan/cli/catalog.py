@@ -22,6 +22,7 @@ FAMILIES = {
     "kill": "container",
     "wait": "container",
     "rm": "container",
+    "cp": "cp",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -54,7 +55,9 @@ FAMILIES = {
     "system reset": "system",
 }
 
-_CONTAINER = ("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "inspect")
+_CONTAINER = (
+    *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp", "inspect"),
+)
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
     "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},

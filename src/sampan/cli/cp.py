@@ -1,0 +1,71 @@
+"""`sampan cp`: files between a container, running or not, and this machine."""
+
+import os
+
+from sampan.cli.flags import Command, Flag, Parsed
+from sampan.cli.render import write
+from sampan.engine import copy, copyrules
+from sampan.errors import InvalidArgument
+from sampan.units import human_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.cli.render import Printer
+    from sampan.settings.configuration import Settings
+
+
+def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Copy and say how much: on stderr, to a person who sits there, as docker does."""
+    source, destination = copyrules.parse(*parsed.arguments)
+    copied = _copy(parsed, settings, source, destination)
+    for text in copied.warnings:
+        printer.warn(text)
+    where = f"{destination.container}:{destination.path}" if destination.container else destination.path
+    if where != "-" and not parsed.values.get("quiet", not os.isatty(2)):
+        printer.note(f"Successfully copied {human_size(copied.size_bytes, 3)} to {where}")
+    return 0
+
+
+def _copy(parsed: Parsed, settings: "Settings", source: copyrules.Side, destination: copyrules.Side) -> copy.Copied:
+    follow, archive = parsed.is_set("follow-link"), parsed.is_set("archive")
+    if source.container:
+        if destination.path != "-":
+            path = destination.path
+            return copy.to_local(settings, source.container, source.path, path, follow=follow, archive=archive)
+        if os.isatty(1):
+            hint = f"`sampan cp {source.container}:{source.path} - | tar -t` shows what is in it"
+            raise InvalidArgument("an archive does not belong on a terminal", hints=(hint,))
+        return copy.to_stream(settings, source.container, source.path, lambda data: write(1, data), follow=follow)
+    name, path = destination.container, destination.path
+    if source.path != "-":
+        return copy.from_local(settings, source.path, name, path, follow=follow, archive=archive)
+    if os.isatty(0):
+        raise InvalidArgument("an archive does not come from a terminal", hints=("`sampan cp FILE CONTAINER:PATH`",))
+    with open(os.dup(0), "rb") as stream:
+        return copy.from_stream(settings, stream, name, path)
+
+
+COMMANDS = (
+    Command(
+        "cp",
+        "[OPTIONS] CONTAINER:PATH LOCAL|-  or  LOCAL|- CONTAINER:PATH",
+        "Copy files out of a container, or into one",
+        execute=execute,
+        flags=(
+            Flag("archive", "bool", "keep owner and group", short="a"),
+            Flag("follow-link", "bool", "copy what a link at PATH or LOCAL leads to", short="L"),
+            Flag("quiet", "bool", "do not say how much was copied", short="q"),
+        ),
+        minimum=2,
+        maximum=2,
+        text=(
+            "The container runs or is stopped. A directory goes into a directory that is there, and takes the name of "
+            "one that is not; `PATH/.` is what is in it. `-` is a tar on stdout or stdin."
+        ),
+        examples=(
+            "sampan cp web:/app/log.txt .",
+            "sampan cp ./page.html web:/app/",
+            "sampan cp web:/data/. - | tar -t",
+        ),
+    ),
+)
