@@ -22,7 +22,8 @@ FAMILIES = {
     "kill": "container",
     "wait": "container",
     "rm": "container",
-    "cp": "cp",
+    "cp": "files",
+    "diff": "files",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -56,7 +57,8 @@ FAMILIES = {
 }
 
 _CONTAINER = (
-    *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp", "inspect"),
+    *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp"),
+    *("diff", "inspect"),
 )
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {

@@ -187,7 +187,7 @@ def _hold(database: "Database", settings: "Settings", container: "Container") ->
 def _describe(database: "Database", settings: "Settings", container: "Container", root: Root) -> None:
     """Find what the root of a stopped container is made of, as `start` does."""
     features = assembly.features(settings)
-    ground = preparation.Ground({name: getattr(features, name) for name in type(features).__slots__})
+    ground = preparation.Ground.of(features)
     image = Images(database).find(container.image_id)
     layers = preparation.lowers(database, settings, container.options, image, ground)
     paths = overlay.root_source(layers, state.directory(settings, container.id))

@@ -1,10 +1,10 @@
-"""`sampan cp`: files between a container, running or not, and this machine."""
+"""`sampan cp` and `diff`: the files of a container, running or not."""
 
 import os
 
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.cli.render import write
-from sampan.engine import copy, copyrules
+from sampan.cli.render import visible, write
+from sampan.engine import changes, copy, copyrules
 from sampan.errors import InvalidArgument
 from sampan.units import human_size
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 
-def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+def cp(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Copy and say how much: on stderr, to a person who sits there, as docker does."""
     source, destination = copyrules.parse(*parsed.arguments)
     copied = _copy(parsed, settings, source, destination)
@@ -45,12 +45,19 @@ def _copy(parsed: Parsed, settings: "Settings", source: copyrules.Side, destinat
         return copy.from_stream(settings, stream, name, path)
 
 
+def diff(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Print what a container has changed, a line each."""
+    for kind, path in changes.find(settings, parsed.arguments[0]):
+        printer.out(f"{kind} {visible(path)}" if os.isatty(1) else f"{kind} {path}")
+    return 0
+
+
 COMMANDS = (
     Command(
         "cp",
         "[OPTIONS] CONTAINER:PATH LOCAL|-  or  LOCAL|- CONTAINER:PATH",
         "Copy files out of a container, or into one",
-        execute=execute,
+        execute=cp,
         flags=(
             Flag("archive", "bool", "keep owner and group", short="a"),
             Flag("follow-link", "bool", "copy what a link at PATH or LOCAL leads to", short="L"),
@@ -67,5 +74,14 @@ COMMANDS = (
             "sampan cp ./page.html web:/app/",
             "sampan cp web:/data/. - | tar -t",
         ),
+    ),
+    Command(
+        "diff",
+        "CONTAINER",
+        "Show which files a container has added (A), changed (C) and deleted (D)",
+        execute=diff,
+        minimum=1,
+        maximum=1,
+        examples=("sampan diff web",),
     ),
 )
