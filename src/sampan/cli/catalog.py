@@ -22,6 +22,9 @@ FAMILIES = {
     "kill": "container",
     "wait": "container",
     "rm": "container",
+    "rename": "housekeeping",
+    "port": "housekeeping",
+    "container prune": "housekeeping",
     "cp": "files",
     "diff": "files",
     "inspect": "inspect",
@@ -58,11 +61,12 @@ FAMILIES = {
 
 _CONTAINER = (
     *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp"),
-    *("diff", "inspect"),
+    *("diff", "rename", "port", "inspect"),
 )
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
-    "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
+    "container": {name: name for name in _CONTAINER}
+    | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm", "prune": "container prune"},
     "image": {
         "build": "build",
         "import": "import",

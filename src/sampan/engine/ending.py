@@ -18,6 +18,8 @@ from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.settings.configuration import Settings
 
 STOP_TIMEOUT_SECONDS = 10  # docker's
@@ -87,6 +89,23 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
                 raise Conflict(f"the container `{container.name}` was started by another process just now")
             sweep.discard(database, settings, container, volumes=volumes)
         trash.empty(settings.root)
+
+
+def prune(settings: "Settings", is_wanted: "Callable[[Container], bool]") -> list[str]:
+    """Remove all that do not run, as far as they are wanted; return their ids. Their volumes stay, as docker's do."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        sweep.settle(database, settings)
+        with database.transaction():
+            gone = [
+                container
+                for container in record.every(database)
+                if not state.alive(state.directory(settings, container.id)) and is_wanted(container)
+            ]
+            for container in gone:
+                sweep.discard(database, settings, container, volumes=False)
+        trash.empty(settings.root)
+    return [container.id for container in gone]
 
 
 def wait(settings: "Settings", name: str) -> int:

@@ -51,7 +51,7 @@ def read(
     durations before `now` (seconds since the epoch) such as `10m`. Raises NotFound, InvalidArgument at once.
     """
     container = record.find(settings, name)
-    first, last = _moment(since, now), _moment(until, now)
+    first, last = moment(since, now), moment(until, now)
     client = _follow(settings, container.id) if follow else None
     reader = Reader(f"{state.directory(settings, container.id)}/logs/json.log")
     return _filtered(_lines(reader, client, tail), first, last)
@@ -171,7 +171,7 @@ def _parse(entry: bytes) -> Line | None:
         return None
 
 
-def _moment(word: str, now: float) -> str:
+def moment(word: str, now: float) -> str:
     """Return the time that `--since` or `--until` names, as state.timestamp writes it."""
     if not word:
         return ""
