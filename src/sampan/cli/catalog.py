@@ -27,6 +27,7 @@ FAMILIES = {
     "container prune": "housekeeping",
     "cp": "files",
     "diff": "files",
+    "export": "files",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -61,7 +62,7 @@ FAMILIES = {
 
 _CONTAINER = (
     *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp"),
-    *("diff", "rename", "port", "inspect"),
+    *("diff", "export", "rename", "port", "inspect"),
 )
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {

@@ -1,7 +1,8 @@
-"""`sampan cp` and `diff`: the files of a container, running or not."""
+"""`sampan cp`, `diff` and `export`: the files of a container, running or not."""
 
 import os
 
+from sampan.cli.archive import to_file
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.cli.render import visible, write
 from sampan.engine import changes, copy, copyrules
@@ -52,6 +53,22 @@ def diff(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     return 0
 
 
+def export(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Write the container's root as a tar."""
+    name, path = parsed.arguments[0], parsed.text("output")
+    if not path and os.isatty(1):
+        hint = f"`sampan export -o root.tar {name}` writes a file"
+        raise InvalidArgument("an archive does not belong on a terminal", hints=(hint,))
+    warnings: list[str] = []
+    if path:
+        to_file(path, lambda file: warnings.extend(copy.export(settings, name, file.write).warnings))
+    else:
+        warnings += copy.export(settings, name, lambda data: write(1, data)).warnings
+    for text in warnings:
+        printer.warn(text)
+    return 0
+
+
 COMMANDS = (
     Command(
         "cp",
@@ -83,5 +100,15 @@ COMMANDS = (
         minimum=1,
         maximum=1,
         examples=("sampan diff web",),
+    ),
+    Command(
+        "export",
+        "[OPTIONS] CONTAINER",
+        "Write a container's root file system, without its volumes, as a tar",
+        execute=export,
+        flags=(Flag("output", "string", "write to a file instead of stdout", short="o"),),
+        minimum=1,
+        maximum=1,
+        examples=("sampan export -o root.tar web", "sampan export web | sampan import - web:copy"),
     ),
 )

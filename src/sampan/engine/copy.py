@@ -67,13 +67,34 @@ def to_stream(
     settings: "Settings", name: str, path: str, write: "Callable[[bytes], object]", *, follow: bool = False
 ) -> Copied:
     """Give the tar of `path` of the container to `write`, piece by piece."""
-    size = 0
     with visit.open_root(settings, name) as root, _sending(root, name, path, follow=follow) as guest:
         guest.hear()
-        while data := os.read(guest.data_fd, _CHUNK_BYTES):
-            write(data)
-            size += len(data)
-        return Copied(size, guest.hear()["warnings"])
+        return _pumped(guest, write)
+
+
+def export(settings: "Settings", name: str, write: "Callable[[bytes], object]") -> Copied:
+    """Give the tar of the container's whole root, without its volumes, to `write`, piece by piece: docker export."""
+
+    def work(guest: "Guest") -> "Document":
+        directory = os.open(".", _DIRECTORY, dir_fd=guest.root_fd)
+        with open(guest.data_fd, "wb", buffering=_CHUNK_BYTES) as file:
+            packer = Packer(file)
+            for child in sorted(os.listdir(directory), key=os.fsencode):
+                packer.add(directory, child, child)
+            packer.finish()
+        return {"warnings": packer.warnings}
+
+    with visit.open_root(settings, name) as root, visit.begin(root, work, sends=True, writes=False, bare=True) as guest:
+        return _pumped(guest, write)
+
+
+def _pumped(guest: "Visit", write: "Callable[[bytes], object]") -> Copied:
+    """Hand on what the visitor sends, to its end."""
+    size = 0
+    while data := os.read(guest.data_fd, _CHUNK_BYTES):
+        write(data)
+        size += len(data)
+    return Copied(size, guest.hear()["warnings"])
 
 
 def from_local(

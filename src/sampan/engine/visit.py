@@ -3,8 +3,9 @@
 Theory of operation. The command forks a visitor, which opens the root, goes in, and does one piece of work; bytes (a
 tar stream) go by one pipe, documents (what was found, what came of it, or the error) by another. What the root is:
 
-    running   the mounts that the container's own processes see, by /proc/PID/root; the visitor is root in the
-              container's user namespace, so ids are the container's, and it may do what the container's root may
+    running   the mounts that the container's own processes see, by /proc/PID/root, or (`bare`) a clone of its root
+              without what is mounted in it; the visitor is root in the container's user namespace, so ids are the
+              container's, and it may do what the container's root may
     stopped   its overlay and volumes, mounted in the visitor's own mount namespace, with the ids that are on disk: the
               image's. The container's lock is held until the visitor ends, so nobody starts or removes it meanwhile
 
@@ -205,31 +206,32 @@ def _describe(database: "Database", settings: "Settings", container: "Container"
     root.read_only = container.options.read_only
 
 
-def begin(root: Root, work: "Work", *, sends: bool, writes: bool) -> Visit:
+def begin(root: Root, work: "Work", *, sends: bool, writes: bool, bare: bool = False) -> Visit:
     """Fork a visitor that does `work`, whose result is its last document.
 
-    With `sends` the stream goes from it to us, else to it. Without `writes` a stopped root is mounted read-only.
+    With `sends` the stream goes from it to us, else to it. Without `writes` a stopped root is mounted read-only. `bare`
+    is without volumes and all else that is mounted in the root.
     """
     data, result = os.pipe(), os.pipe()
     ours, theirs = data if sends else (data[1], data[0])
     pid = os.fork()
     if pid == 0:
         os.close(ours)
-        _visit(root, work, theirs, result[1], writes=writes)
+        _visit(root, work, (theirs, result[1]), writes=writes, bare=bare)
     os.close(theirs)
     os.close(result[1])
     return Visit(pid, ours, result[0])
 
 
-def _visit(root: Root, work: "Work", data_fd: int, result_fd: int, *, writes: bool) -> "NoReturn":
+def _visit(root: Root, work: "Work", pipes: tuple[int, int], *, writes: bool, bare: bool) -> "NoReturn":
     """Be the visitor; never returns."""
     # INVARIANT: whatever happens here, nothing of the parent's clean-up runs twice.
-    guest = Guest(-1, data_fd, result_fd)
+    guest = Guest(-1, *pipes)
     status = 1
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
-            guest.root_fd = _enter(root, (data_fd, result_fd), writes=writes)
+            guest.root_fd = _enter(root, pipes, writes=writes, bare=bare)
             told = work(guest)
         except BaseException as error:  # noqa: BLE001 - the process's boundary: it crosses the pipe, whatever it is
             if isinstance(error, OSError) and isinstance(error.filename, bytes):
@@ -241,31 +243,11 @@ def _visit(root: Root, work: "Work", data_fd: int, result_fd: int, *, writes: bo
         os._exit(status)
 
 
-def _enter(root: Root, keep: tuple[int, ...], *, writes: bool) -> int:
+def _enter(root: Root, keep: tuple[int, int], *, writes: bool, bare: bool) -> int:
     """Go into the root; return its descriptor."""
     # SECURITY: the container's processes must not look into this one, which still has the command's memory.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    userns_fd = -1
-    if root.is_running:
-        root_fd = os.open(f"/proc/{root.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            # The path is the container's only if the process is there still.
-            syscalls.pidfd_send_signal(root.pidfd, 0)
-        except ProcessLookupError as error:
-            raise Conflict("the container ended just now", hints=("try again",)) from error
-    else:
-        if root.range_start:
-            mappings = idmap.Range(root.range_start).mappings()
-            userns_fd = idmap.create_userns(mappings, mappings)
-        root_fd = _mount(root, userns_fd, writes=writes)
-    joins = root.is_running and namespaces.differing_flags(root.pid) & syscalls.CLONE_NEWUSER
-    _forget_imports()
-    if joins:
-        syscalls.setns(root.pidfd, syscalls.CLONE_NEWUSER)
-    elif userns_fd >= 0:
-        syscalls.setns(userns_fd, syscalls.CLONE_NEWUSER)
-    if joins or userns_fd >= 0:
-        _become_root()
+    root_fd = _enter_running(root, bare=bare) if root.is_running else _enter_stopped(root, writes=writes, bare=bare)
     os.fchdir(root_fd)
     os.chroot(".")
     os.umask(0)
@@ -273,6 +255,39 @@ def _enter(root: Root, keep: tuple[int, ...], *, writes: bool) -> int:
     capability.limit(capability.bits(_CAPABILITIES))
     # After the change of ids and capabilities, which clears it.
     capability.set_parent_death_signal()
+    return root_fd
+
+
+def _enter_running(root: Root, *, bare: bool) -> int:
+    root_fd = os.open(f"/proc/{root.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # The path is the container's only if the process is there still.
+        syscalls.pidfd_send_signal(root.pidfd, 0)
+    except ProcessLookupError as error:
+        raise Conflict("the container ended just now", hints=("try again",)) from error
+    flags = namespaces.differing_flags(root.pid) & (syscalls.CLONE_NEWUSER | (syscalls.CLONE_NEWNS if bare else 0))
+    _forget_imports()
+    if flags:
+        syscalls.setns(root.pidfd, flags)
+    if flags & syscalls.CLONE_NEWUSER:
+        _become_root()
+    if not bare:
+        return root_fd
+    os.close(root_fd)
+    # In its mount namespace, as the kernel asks; setns(2) has made its root ours.
+    return mount.clone("/", mount.Options(("ro", "nodev", "nosuid")))
+
+
+def _enter_stopped(root: Root, *, writes: bool, bare: bool) -> int:
+    userns_fd = -1
+    if root.range_start:
+        mappings = idmap.Range(root.range_start).mappings()
+        userns_fd = idmap.create_userns(mappings, mappings)
+    root_fd = _mount(root, userns_fd, writes=writes, bare=bare)
+    _forget_imports()
+    if userns_fd >= 0:
+        syscalls.setns(userns_fd, syscalls.CLONE_NEWUSER)
+        _become_root()
     return root_fd
 
 
@@ -296,9 +311,9 @@ def _become_root() -> None:
             raise
 
 
-def _mount(root: Root, userns_fd: int, *, writes: bool) -> int:
+def _mount(root: Root, userns_fd: int, *, writes: bool, bare: bool) -> int:
     """Mount a stopped container's root and volumes in a mount namespace of our own; return the root."""
-    binds = [_bind(each, userns_fd) for each in root.volumes if each.kind != "tmpfs"]
+    binds = [_bind(each, userns_fd) for each in root.volumes if each.kind != "tmpfs" and not bare]
     syscalls.unshare(syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
     root_fd = assembly.open_root(root.overlay, None) if writes else assembly.open_root_to_read(root.overlay)
