@@ -28,6 +28,7 @@ FAMILIES = {
     "cp": "files",
     "diff": "files",
     "export": "files",
+    "commit": "commit",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -62,7 +63,7 @@ FAMILIES = {
 
 _CONTAINER = (
     *("run", "create", "exec", "logs", "attach", "start", "stop", "restart", "kill", "wait", "rm", "cp"),
-    *("diff", "export", "rename", "port", "inspect"),
+    *("diff", "export", "commit", "rename", "port", "inspect"),
 )
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {

@@ -27,7 +27,7 @@ ADDED, CHANGED, DELETED = "A", "C", "D"
 DEPTH = 200
 ENTRIES = 2_000_000
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
-_STUBS = ("/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys")
+STUBS = ("/dev", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,7 +44,7 @@ def find(settings: "Settings", name: str) -> list[tuple[str, str]]:
         image = Images(database).find(container.image_id)
         ground = preparation.Ground.of(features)
         lowers = preparation.lowers(database, settings, container.options, image, ground)
-    image_fd = _open_image(lowers, features, userxattr=settings.uid != 0)
+    image_fd = open_image(lowers, features, userxattr=settings.uid != 0)
     try:
         upper_fd = os.open(upper, _DIRECTORY)
         try:
@@ -55,7 +55,7 @@ def find(settings: "Settings", name: str) -> list[tuple[str, str]]:
         os.close(image_fd)
 
 
-def _open_image(lowers: tuple[str, ...], features: idmap.Features, *, userxattr: bool) -> int:
+def open_image(lowers: tuple[str, ...], features: idmap.Features, *, userxattr: bool) -> int:
     """Return a detached mount of the image's layers."""
     if len(lowers) == 1:
         fd = mount.clone(lowers[0], mount.Options(("ro", "nodev")))
@@ -103,7 +103,7 @@ class _Walk:
                 self._found.append((DELETED, path))
         elif stat.S_ISDIR(status.st_mode):
             return self._directory(upper, image, name, path, depth)
-        elif path in _STUBS and below is None and status.st_size == 0:
+        elif path in STUBS and below is None and status.st_size == 0:
             return True
         else:
             self._found.append((ADDED if below is None else CHANGED, path))
@@ -117,7 +117,7 @@ class _Walk:
             below = None if below_fd is None else os.fstat(below_fd)
             has_stub = self._children(fd, None if _is_opaque(fd) else below_fd, path, depth + 1)
             if below is None:
-                if path in _STUBS and len(self._found) == at:
+                if path in STUBS and len(self._found) == at:
                     return True
                 self._found.insert(at, (ADDED if _status(image, name) is None else CHANGED, path))
             elif len(self._found) > at or _differ(status, below, has_stub=has_stub):
