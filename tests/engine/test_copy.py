@@ -252,3 +252,81 @@ def test_a_normal_user(user: Person, place: str, request: pytest.FixtureRequest,
         user("kill" if number == 1 else "start", "box", check=True)
     assert user("exec", "box", "stat", "-c", "%u:%g", "/in1", "/in2", check=True).stdout.split() == ["0:0", "0:0"]
     user("rm", "-f", "box", check=True)
+
+
+@pytest.mark.parametrize("way", ["shift", "host", "read-only"])
+def test_other_roots(sampan: Command, busybox: str, place: str, tmp_path: Path, way: str) -> None:
+    """Files with shifted owners on disk, no user namespace, a read-only root: the owners are right, errors say why."""
+    Path(f"{place}/config.toml").write_text('idmap = "shift"\n' if way == "shift" else "", encoding="utf-8")
+    words = {"host": ("--userns", "host"), "read-only": ("--read-only",), "shift": ()}[way]
+    sampan(
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--network",
+        "none",
+        "-v",
+        "data:/data",
+        *words,
+        busybox,
+        "sleep",
+        "1000",
+        check=True,
+    )
+    (tmp_path / "file").write_text("file\n")
+    os.chown(tmp_path / "file", 7, 8)
+    for number in (1, 2):
+        for flags in ((), ("-a",)):
+            done = sampan("cp", *flags, f"{tmp_path}/file", f"box:/in{number}{''.join(flags)}")
+            assert done.returncode == (1 if way == "read-only" else 0), done.stderr
+            assert (way == "read-only") == ("is read-only" in done.stderr)
+        sampan("cp", "-a", f"{tmp_path}/file", f"box:/data/in{number}", check=True)
+        sampan("cp", "-a", f"box:/data/in{number}", f"{tmp_path}/out{number}", check=True)
+        sampan("cp", "-a", "box:/etc/passwd", f"{tmp_path}/passwd{number}", check=True)
+        owners = [(os.stat(f"{tmp_path}/{name}{number}").st_uid) for name in ("out", "passwd")]
+        assert owners == [7, 0]
+        sampan("kill" if number == 1 else "start", "box", check=True)
+    looked = ["/data/in1", "/data/in2", *(() if way == "read-only" else ("/in1", "/in2", "/in1-a", "/in2-a"))]
+    expected = ["7:8", "7:8", *(() if way == "read-only" else ("0:0", "0:0", "7:8", "7:8"))]
+    assert sampan("exec", "box", "stat", "-c", "%u:%g", *looked, check=True).stdout.split() == expected
+    done = sampan("cp", f"{tmp_path}/file", "box:/etc/hosts")
+    assert done.returncode == 1
+    assert way == "read-only" or "something is mounted on" in done.stderr
+    sampan("rm", "-f", "box", check=True)
+
+
+def test_large_files(sampan: Command, box: str, tmp_path: Path) -> None:
+    """What is larger than every buffer on the way arrives as it was."""
+    content = os.urandom(3_000_001)
+    (tmp_path / "large").write_bytes(content)
+    sampan("cp", f"{tmp_path}/large", "box:/large", check=True)
+    sampan("cp", "box:/large", f"{tmp_path}/back", check=True)
+    assert (tmp_path / "back").read_bytes() == content
+
+
+def test_a_killed_copy_leaves_nothing(sampan: Command, busybox: str, environment: dict[str, str], store: Store) -> None:
+    """Kill -9 of a copy into a stopped container: its visitor ends too, and the container is free to start."""
+    sampan("create", "--name", "box", "--network", "none", busybox, "true", check=True)
+    lock = f"{store.root}/containers/{store.containers()[0]}/lock"
+    copying = subprocess.Popen([PROGRAM, "cp", "-", "box:/"], stdin=subprocess.PIPE, env=environment)
+    _await(lambda: _holders(lock) >= 2)
+    copying.kill()
+    copying.wait()
+    assert copying.stdin is not None
+    copying.stdin.close()
+    _await(lambda: _holders(lock) == 0)
+    assert sampan("start", "-a", "box").returncode == 0
+    sampan("rm", "box", check=True)
+
+
+def _holders(path: str) -> int:
+    """Count the processes that have a file open."""
+    count = 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            names = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        count += path in names
+    return count

@@ -3,9 +3,9 @@
 Theory of operation. The command forks a visitor, which opens the root, goes in, and does one piece of work; bytes (a
 tar stream) go by one pipe, documents (what was found, what came of it, or the error) by another. What the root is:
 
-    running   the mounts that the container's own processes see, by /proc/PID/root, or (`bare`) a clone of its root
-              without what is mounted in it; the visitor is root in the container's user namespace, so ids are the
-              container's, and it may do what the container's root may
+    running   the mounts that the container's own processes see, or (`bare`) a clone of its root without what is
+              mounted in it; the visitor is in the container's mount namespace, and root in its user namespace, so ids
+              are the container's, and it may do what the container's root may
     stopped   its overlay and volumes, mounted in the visitor's own mount namespace, with the ids that are on disk: the
               image's. The container's lock is held until the visitor ends, so nobody starts or removes it meanwhile
 
@@ -265,7 +265,8 @@ def _enter_running(root: Root, *, bare: bool) -> int:
         syscalls.pidfd_send_signal(root.pidfd, 0)
     except ProcessLookupError as error:
         raise Conflict("the container ended just now", hints=("try again",)) from error
-    flags = namespaces.differing_flags(root.pid) & (syscalls.CLONE_NEWUSER | (syscalls.CLONE_NEWNS if bare else 0))
+    # The mount namespace too: from another one, unlink(2) of what something is mounted on would take the mount away.
+    flags = namespaces.differing_flags(root.pid) & (syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS)
     _forget_imports()
     if flags:
         syscalls.setns(root.pidfd, flags)
@@ -274,7 +275,7 @@ def _enter_running(root: Root, *, bare: bool) -> int:
     if not bare:
         return root_fd
     os.close(root_fd)
-    # In its mount namespace, as the kernel asks; setns(2) has made its root ours.
+    # setns(2) has made the root of its mount namespace ours.
     return mount.clone("/", mount.Options(("ro", "nodev", "nosuid")))
 
 
