@@ -140,7 +140,12 @@ def test_a_tar_comes_out_and_goes_in(sampan: Command, box: str, tmp_path: Path, 
     _raw(environment, "cp", "-", "box:/data", feed=tar)
     packed = subprocess.run(["gzip"], input=tar, capture_output=True, check=True).stdout
     _raw(environment, "cp", "-", "box:/", feed=packed)
-    assert _in(sampan, "stat -c %u:%g /data/tree/one /tree/one").split() == ["7:8", "7:8"]
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("way/through"), io.BytesIO())
+    _raw(environment, "cp", "-", "box:/", feed=buffer.getvalue())
+    found = _in(sampan, "stat -c %u:%g /data/tree/one /tree/one; ls /tree/through").split()
+    assert found == ["7:8", "7:8", "/tree/through"]
     done = _raw(environment, "cp", "-", "box:/tree/one", feed=tar, check=False)
     assert (done.returncode, b"must be a directory" in done.stderr) == (1, True)
     done = _raw(environment, "cp", "-", "box:/data", feed=b"no tar" * 200, check=False)
