@@ -48,12 +48,12 @@ def parse_cpus(text: str) -> int:
     return round(number * 100_000)
 
 
-def human_size(size_bytes: int) -> str:
-    """Print a size with a decimal unit, as docker images does: `1.23GB`, `45.6MB`, `912B`."""
+def human_size(size_bytes: int, digits: int = 4) -> str:
+    """Print a size with a decimal unit and so many digits, as docker images does: `1.23GB`, `45.6MB`, `912B`."""
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":
-            return f"{size:.4g}{unit}" if unit != "B" else f"{size_bytes}B"
+            return f"{size:.{digits}g}{unit}" if unit != "B" else f"{size_bytes}B"
         size /= 1000
     return f"{size_bytes}B"
 

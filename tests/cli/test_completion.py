@@ -39,6 +39,7 @@ def test_containers_and_images(sampan: Command, busybox_tar: str) -> None:
     sampan("create", "--name", "one", "busy/box:1.0", "true", check=True)
     assert _words(sampan, "rm", "") == ["one"]
     assert _words(sampan, "exec", "-it", "") == ["one"]
+    assert _words(sampan, "cp", "file", "") == ["one:"]
     assert _words(sampan, "run", "-it", "") == ["busy/box:1.0"]
     sampan("rm", "one", check=True)
 

@@ -11,10 +11,10 @@ from sampan.errors import InvalidArgument, NotFound, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
     from sampan.cli.render import Printer
-    from sampan.database.connection import Database
     from sampan.settings.configuration import Settings
 
 
@@ -51,26 +51,24 @@ def save(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # no
         )
     with connection.open(settings) as database:
         if path:
-            _save_file(database, parsed.arguments, path)
+            to_file(path, lambda file: archive.save(database, parsed.arguments, file))
         else:
             archive.save(database, parsed.arguments, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     return 0
 
 
-def _save_file(database: "Database", names: list[str], path: str) -> None:
-    """Write the archive beside `path`, then move it there: a save that fails leaves what was there before."""
-    from sampan.image import archive
-
+def to_file(path: str, write: "Callable[[BinaryIO], object]") -> None:
+    """Write an archive beside `path`, then move it there: one that fails leaves what was there before."""
     if os.path.exists(path) and not os.path.isfile(path):
         # A device or a pipe is written as it is.
         with open(path, "wb") as file:
-            archive.save(database, names, file)
+            write(file)
         return
     partial = f"{path}.partial-{os.getpid()}"
     try:
         with open(partial, "xb") as file:
-            archive.save(database, names, file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.rename(partial, path)

@@ -27,6 +27,13 @@ FAMILIES = {
     "top": "running",
     "stats": "stats",
     "update": "update",
+    "rename": "housekeeping",
+    "port": "housekeeping",
+    "container prune": "housekeeping",
+    "cp": "files",
+    "diff": "files",
+    "export": "files",
+    "commit": "commit",
     "inspect": "inspect",
     "build": "build",
     "bootstrap": "bootstrap",
@@ -64,11 +71,13 @@ FAMILIES = {
 }
 
 _CONTAINER = (
-    "run create exec logs attach start stop restart kill wait rm pause unpause top stats update inspect".split()
-)
+    "run create exec logs attach start stop restart kill wait rm pause unpause top stats update cp diff export commit "
+    "rename port inspect"
+).split()
 # Management word -> its sub-commands -> the command that they are.
 GROUPS = {
-    "container": {name: name for name in _CONTAINER} | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm"},
+    "container": {name: name for name in _CONTAINER}
+    | {"ls": "ps", "list": "ps", "ps": "ps", "remove": "rm", "prune": "container prune"},
     "image": {
         "build": "build",
         "import": "import",

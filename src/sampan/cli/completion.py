@@ -111,7 +111,9 @@ def _arguments(command: Command, settings: "Settings") -> "Iterator[Candidate]":
     if "CONTAINER" in command.usage:
         from sampan.engine import inspection
 
-        yield from ((row["Names"][0], row["Image"]) for row in inspection.summaries(settings, all=True))
+        colon = ":" if "CONTAINER:" in command.usage else ""
+        rows = inspection.summaries(settings, all=True)
+        yield from ((row["Names"][0] + colon, row["Image"]) for row in rows)
     if "IMAGE" in command.usage:
         from sampan.database import connection
         from sampan.image.store import Images

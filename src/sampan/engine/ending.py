@@ -18,6 +18,8 @@ from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.settings.configuration import Settings
 
 STOP_TIMEOUT_SECONDS = 10  # docker's
@@ -91,6 +93,23 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
         if is_there:
             state.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
+
+
+def prune(settings: "Settings", is_wanted: "Callable[[Container], bool]") -> list[str]:
+    """Remove all that do not run, as far as they are wanted; return their ids. Their volumes stay, as docker's do."""
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        sweep.settle(database, settings)
+        with database.transaction():
+            gone = [
+                container
+                for container in record.every(database)
+                if not state.alive(state.directory(settings, container.id)) and is_wanted(container)
+            ]
+            for container in gone:
+                sweep.discard(database, settings, container, volumes=False)
+        trash.empty(settings.root)
+    return [container.id for container in gone]
 
 
 def wait(settings: "Settings", name: str) -> int:

@@ -117,16 +117,23 @@ def _running(settings: "Settings", container_id: str, name: str) -> tuple[state.
     if told.status == state.RUNNING and state.alive(directory):
         if state.is_paused(told):
             raise Conflict(f"the container `{name}` is paused", hints=(f"let it go on with `sampan unpause {name}`",))
-        try:
-            pidfd = os.pidfd_open(told.pid)
-        except ProcessLookupError:
-            pidfd = -1
-        # The number is the container's still only if what has it began when the container did.
-        if pidfd >= 0 and _began(told.pid) == told.start_time:
-            return told, pidfd
+        pidfd = open_process(told)
         if pidfd >= 0:
-            os.close(pidfd)
+            return told, pidfd
     raise Conflict(f"the container `{name}` is not running", hints=(f"start it with `sampan start {name}`",))
+
+
+def open_process(told: state.State) -> int:
+    """Return a pidfd of the first process that a running container's state names; -1 where that has ended."""
+    try:
+        pidfd = os.pidfd_open(told.pid)
+    except ProcessLookupError:
+        return -1
+    # The number is the container's still only if what has it began when the container did.
+    if _began(told.pid) == told.start_time:
+        return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def _began(pid: int) -> int:

@@ -120,6 +120,8 @@ class _Start:
     ) -> None:
         # What the run before left, where a restart policy starts it again.
         self._before = before
+        if before is not None:
+            _take_new_name(request, before)
         self._request = request
         self._settings = settings
         self._lock_fd = lock_fd
@@ -394,3 +396,11 @@ def _oom_file(group: "Document") -> str:
     if group["cgroup"] == 1:
         return f"{group['directories'].get('memory', '')}/memory.oom_control"
     return f"{group['directory']}/memory.events"
+
+
+def _take_new_name(request: "Document", before: "Document") -> None:
+    """Have the request say what the container is called by now: somebody may have renamed it while it ran."""
+    old, new = request["name"], state.read_name(request["directory"], request["name"])
+    request["name"] = new
+    for endpoint in before["network"]["endpoints"]:
+        endpoint["names"] = [new if name == old else name for name in endpoint["names"]]

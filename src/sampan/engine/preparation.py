@@ -22,10 +22,13 @@ from sampan.storage.snapshot import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.engine.run_options import RunOptions
     from sampan.image.store import Image
+    from sampan.runtime.recipe import Features
     from sampan.settings.configuration import Settings
 
 
@@ -37,6 +40,11 @@ class Ground:
     def __init__(self, features: "Document") -> None:
         self.features = features
         self.is_idmappable: bool = features["overlay_recipe"] != "none"
+
+    @classmethod
+    def of(cls, features: "Features") -> "Self":
+        """Return the ground for a command that asks no monitor."""
+        return cls({name: getattr(features, name) for name in type(features).__slots__})
 
 
 class Leased:

@@ -95,13 +95,9 @@ def insert(database: "Database", container: Container, *, active: bool) -> None:
             "INSERT INTO containers(id, name, image_id, created, active, record) VALUES (?, ?, ?, ?, ?, ?)", values
         )
     except connection.IntegrityError as error:
-        holder = database.row("SELECT id FROM containers WHERE name = ?", (container.name,))
-        if holder is None:
+        if database.row("SELECT id FROM containers WHERE name = ?", (container.name,)) is None:
             raise
-        raise AlreadyExists(
-            f"the name `{container.name}` is taken by the container {holder[0][:SHORT_ID_LENGTH]}",
-            hints=(f"remove it with `sampan rm -f {container.name}`, or choose another name",),
-        ) from error
+        raise _is_taken(database, container.name) from error
 
 
 def update(database: "Database", container: Container) -> None:
@@ -115,6 +111,14 @@ def set_active(database: "Database", container_id: str, *, active: bool) -> None
     if not active:
         database.execute("DELETE FROM ranges WHERE container_id = ?", (container_id,))
         database.execute("DELETE FROM addresses WHERE container_id = ?", (container_id,))
+
+
+def rename(database: "Database", container: Container, name: str) -> None:
+    """Call it otherwise; raises AlreadyExists. The caller holds a write transaction."""
+    try:
+        database.execute("UPDATE containers SET name = ? WHERE id = ?", (name, container.id))
+    except connection.IntegrityError as error:
+        raise _is_taken(database, name) from error
 
 
 def give_up_name(database: "Database", container_id: str) -> None:
@@ -199,6 +203,14 @@ def _options(document: "Document") -> "Document":
         options["networks"] = [NetworkRequest("bridge" if name == "default" else name).document()]
         options |= {"health": {}, "restart": ["no", 0]}
     return options
+
+
+def _is_taken(database: "Database", name: str) -> AlreadyExists:
+    (holder,) = database.row("SELECT id FROM containers WHERE name = ?", (name,)) or ("",)
+    return AlreadyExists(
+        f"the name `{name}` is taken by the container {holder[:SHORT_ID_LENGTH]}",
+        hints=(f"remove it with `sampan rm -f {name}`, or choose another name",),
+    )
 
 
 def _not_found(database: "Database", name: str) -> NotFound:

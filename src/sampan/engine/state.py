@@ -38,6 +38,7 @@ STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large a
 JOURNAL_BYTES = 1024 * 1024  # of the file that is written to; the one before it is kept
 EVENT_BYTES = 16 * 1024
 _ID_LENGTH = 64
+_NAME_BYTES = 256
 _GROWTH_BYTES = 4096  # more than an end adds
 # struct flock of asm-generic/fcntl.h on 64 bits: l_type, l_whence, l_start, l_len (0: to the end), l_pid (0 for OFD
 # locks).
@@ -162,6 +163,28 @@ def withdraw_name(settings_run: str, name: str, container_id: str) -> None:
             os.unlink(path)
     except OSError:
         pass
+
+
+def write_name(directory: str, name: str) -> None:
+    """Leave word of a running container's new name for its monitor, which was started with another."""
+    write_file(f"{directory}/name", name.encode(), durable=False)
+
+
+def forget_name(directory: str) -> None:
+    """Take that word away: the next start is told the name. Idempotent."""
+    try:
+        os.unlink(f"{directory}/name")
+    except FileNotFoundError:
+        pass
+
+
+def read_name(directory: str, name: str) -> str:
+    """Return the name that was left for a monitor; `name`, its own, where there is none."""
+    try:
+        with open(f"{directory}/name", "rb") as file:
+            return file.read(_NAME_BYTES).decode()
+    except FileNotFoundError:
+        return name
 
 
 def find_running(settings: "Settings", name: str) -> str | None:

@@ -30,7 +30,8 @@ def all(document: "Document", reach: "Callable[[str], None]") -> bool:
     """Do it all; tell whether nothing is left. What cannot be removed stays for `sweep`, as after a crash."""
     done = [_attempt(lambda: release(document)), run(document)]
     reach(fault.MONITOR_TORN_DOWN)
-    state.withdraw_name(document["run"], document["name"], document["id"])
+    for name in {document["name"], state.read_name(document["directory"], document["name"])}:
+        state.withdraw_name(document["run"], name, document["id"])
     done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
     if document["auto_remove"]:
         done.append(_attempt(lambda: _remove_files(document["root"], document["directory"])))

@@ -1,4 +1,4 @@
-"""`--change` of `import`: Dockerfile instructions that set what an image's config says."""
+"""`--change` of `import` and `commit`: Dockerfile instructions that set what an image's config says."""
 
 import json
 import shlex
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _SHELL = ["/bin/sh", "-c"]
 
 
-def config_with(changes: "Iterable[str]") -> "Document":
-    """Return the `config` object (image-spec config.md#properties) that the instructions make.
+def config_with(changes: "Iterable[str]", base: "Document | None" = None) -> "Document":
+    """Return the `config` object (image-spec config.md#properties) that the instructions make of `base`.
 
     Raises InvalidArgument.
     """
-    config: Document = {}
+    config: Document = dict(base or {})
     for change in changes:
         word, _, rest = change.strip().partition(" ")
         apply = _INSTRUCTIONS.get(word.upper())
