@@ -14,13 +14,26 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
 
 from sampan import document
 from sampan.engine import frame
 from sampan.errors import Internal, SampanError
+from sampan.frozen import frozen
 from sampan.kernel import capability
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, Protocol
+
+    class Watch(Protocol):
+        """Somebody else in the poll loop: descriptors, and what to do when they can be read."""
+
+        def descriptors(self) -> Iterable[int]:
+            """Return what to wait for."""
+
+        def serve(self, ready: set[int]) -> None:
+            """Do what can be done now; may raise to end the work."""
+
 
 # Hands at once; more would only wait for the same two locks.
 HANDS = 16
@@ -31,23 +44,13 @@ _LINE_BYTES = 1 << 20
 Say = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Task:
     """One piece of work: `act` runs in a process of its own and returns what JSON can say. `needs` come before."""
 
     name: str
     act: Callable[[Say], object]
     needs: tuple[str, ...] = ()
-
-
-class Watch(Protocol):
-    """Somebody else in the poll loop: descriptors, and what to do when they can be read."""
-
-    def descriptors(self) -> Iterable[int]:
-        """Return what to wait for."""
-
-    def serve(self, ready: set[int]) -> None:
-        """Do what can be done now; may raise to end the work."""
 
 
 class TaskFailed(Exception):
@@ -59,25 +62,32 @@ class TaskFailed(Exception):
         self.error = error
 
 
-@dataclass(slots=True)
 class _Hand:
-    task: Task
-    pid: int
-    fd: int
-    rest: bytes = b""
-    result: object = None
-    is_done: bool = False
+    def __init__(self, task: Task, pid: int, fd: int) -> None:
+        self.task = task
+        self.pid = pid
+        self.fd = fd
+        self.rest = b""
+        self.result: object = None
+        self.is_done = False
 
 
-@dataclass(slots=True)
 class Crew:
     """Does tasks; `say` hears what they tell."""
 
-    say: Say
-    limit: int = HANDS
-    watch: Watch | None = None
-    on_done: Callable[[str, object], None] = lambda _name, _result: None
-    _hands: dict[int, _Hand] = field(default_factory=dict)
+    def __init__(
+        self,
+        say: Say,
+        *,
+        limit: int = HANDS,
+        watch: "Watch | None" = None,
+        on_done: Callable[[str, object], None] = lambda _name, _result: None,
+    ) -> None:
+        self.say = say
+        self.limit = limit
+        self.watch = watch
+        self.on_done = on_done
+        self._hands: dict[int, _Hand] = {}
 
     def work(self, tasks: Iterable[Task]) -> dict[str, object]:
         """Do all tasks and return their results by name; raises TaskFailed for the first that fails."""
@@ -157,7 +167,7 @@ def _fork(task: Task) -> _Hand:
     return _Hand(task, pid, reader)
 
 
-def _be_a_hand(task: Task, writer: int, parent: int) -> NoReturn:
+def _be_a_hand(task: Task, writer: int, parent: int) -> "NoReturn":
     """Do the task, and leave without this process's clean-up, which is the parent's."""
     status = 1
     try:

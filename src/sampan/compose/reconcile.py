@@ -9,38 +9,40 @@ new one. Killed anywhere, the next `up` or `down` finds every container by its l
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sampan.compose import readiness, sight, wish
-from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
+from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.compose.sight import Seen
-from sampan.engine import container, network, volume
+from sampan.engine import container, network, nursery, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.compose.crew import Watch
     from sampan.compose.model.project import Project, Resource, Service
     from sampan.settings.configuration import Settings
 
 KEEP, START, CREATE, RECREATE, REMOVE = "keep", "start", "create", "recreate", "remove"
+_STARTS = (START, CREATE, RECREATE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Choice:
     """How `up` was asked to go about it."""
 
+    scale: Mapping[str, int]
     recreates_all: bool = False
     recreates_none: bool = False
     renews_volumes: bool = False
     is_started: bool = True
     waits_for_dependencies: bool = True
-    scale: Mapping[str, int]
     timeout_seconds: int | None = None
     parallel: int = HANDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Action:
     """What happens with a service's `number`th container, `name`; `seen` is what is there of it."""
 
@@ -133,7 +135,7 @@ def _labels(project: "Project", resource: "Resource", kind: str) -> dict[str, st
     return own | {wish.PROJECT: project.name, kind: resource.key}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Up:
     """One `up`: what it is about, and how it is done. `images` are the services' image ids."""
 
@@ -147,12 +149,14 @@ class Up:
         actions: Mapping[str, list[Action]],
         say: Say,
         *,
-        watch: Watch | None = None,
+        watch: "Watch | None" = None,
         on_started: Callable[[str, object], None] = lambda _name, _containers: None,
     ) -> dict[str, list[str]]:
         """Do the actions of every service, in the order of their dependencies; return its containers by service."""
         services = self.project.services
         names = order.with_dependencies(services, actions)
+        if any(action.kind in _STARTS for actions_of in actions.values() for action in actions_of):
+            from sampan.engine import start  # noqa: F401  once, and not again in every hand
         tasks = [self._task(services[name], actions) for name in names if name in actions]
         try:
             found = Crew(say, limit=self.choice.parallel, watch=watch, on_done=on_started).work(tasks)
@@ -160,6 +164,8 @@ class Up:
             error = failed.error
             error.at = error.at or services[failed.name].at
             raise error from error.__cause__
+        finally:
+            nursery.close()
         return {name: [str(one) for one in told] if isinstance(told, list) else [] for name, told in found.items()}
 
     def await_dependencies(self, service: "Service", actions: Mapping[str, list[Action]], say: Say) -> None:

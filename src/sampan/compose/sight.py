@@ -1,11 +1,10 @@
 """What of a project is on this machine: its containers, by the labels that `wish` gave them."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from sampan.compose import wish
 from sampan.engine import inspection, volume
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 RUNNING, RESTARTING, EXITED, CREATED = "running", "restarting", "exited", "created"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Seen:
     """One container as it was seen; `row` is what `ps` knows of it (inspection.summaries)."""
 

@@ -4,15 +4,16 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from sampan.compose import material, reconcile, wish
-from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
+from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.engine import container, network, volume
 from sampan.errors import Conflict, NotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.compose.crew import Watch
     from sampan.compose.model.project import Service
     from sampan.compose.sight import Seen
     from sampan.settings.configuration import Settings
@@ -25,7 +26,7 @@ def each(
     say: Say,
     *,
     parallel: int = HANDS,
-    watch: Watch | None = None,
+    watch: "Watch | None" = None,
 ) -> None:
     """Do `act` to containers, those of a service after those of the services that wait for it."""
     by_service: dict[str, list[Seen]] = {}

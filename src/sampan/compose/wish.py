@@ -8,7 +8,6 @@ import hashlib
 import json
 import math
 import os
-from typing import TYPE_CHECKING
 
 from sampan import units
 from sampan.compose import material
@@ -17,6 +16,7 @@ from sampan.engine.run_options import HealthCheck, NetworkRequest, RestartPolicy
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.network.endpoint import ANY, PortMapping
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

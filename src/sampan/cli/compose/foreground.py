@@ -7,7 +7,6 @@ that ends may end the rest (`--abort-on-container-exit`, `--exit-code-from`).
 import select
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from sampan.cli import render
 from sampan.cli.compose.output import Output
@@ -16,6 +15,7 @@ from sampan.compose.follow import Follower
 from sampan.engine import state, terminal
 from sampan.errors import NotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """`sampan compose config` and `version`: what the files say, without touching a container."""
 
-from typing import TYPE_CHECKING
-
 from sampan.cli.compose import selection
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.cli.system import installed_version
@@ -9,6 +7,7 @@ from sampan.compose import files, wish
 from sampan.compose.model import emit, resolve
 from sampan.errors import InvalidArgument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.compose.model.project import Project

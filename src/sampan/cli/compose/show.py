@@ -2,7 +2,6 @@
 
 import heapq
 import time
-from typing import TYPE_CHECKING
 
 from sampan.cli import format as formats
 from sampan.cli import listing
@@ -19,6 +18,7 @@ from sampan.errors import InvalidArgument, NotFound
 from sampan.image.store import Images
 from sampan.units import human_duration, human_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -4,8 +4,6 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sampan.compose.model import dotenv, interpolate, order, schema, specification
 from sampan.compose.model.load import Loader, Request
@@ -13,7 +11,9 @@ from sampan.compose.model.node import Mapping as Tree
 from sampan.compose.model.node import Scalar
 from sampan.compose.model.project import COMPLETED, HEALTHY, Project, Resource, Service, Values
 from sampan.errors import InvalidArgument, NotFound
+from sampan.frozen import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.compose.model.template import Variable
     from sampan.errors import Place
