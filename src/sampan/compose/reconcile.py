@@ -10,7 +10,7 @@ new one. Killed anywhere, the next `up` or `down` finds every container by its l
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sampan.compose import readiness, sight, wish
+from sampan.compose import label, readiness, sight, wish
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.compose.sight import Seen
@@ -105,7 +105,7 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
             subnet=pool.get("subnet", ""),
             gateway=pool.get("gateway", ""),
             internal=resource.values.get("internal", False),
-            labels=_labels(project, resource, wish.NETWORK),
+            labels=_labels(project, resource, label.NETWORK),
         )
     except AlreadyExists as error:
         if resource.name not in {one.name for one in network.every(settings)}:
@@ -117,7 +117,7 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
 def _make_volume(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
     _refuse_external("volume", resource)
     say(f"Volume {resource.name}", "Creating")
-    volume.create(settings, resource.name, labels=_labels(project, resource, wish.VOLUME))
+    volume.create(settings, resource.name, labels=_labels(project, resource, label.VOLUME))
     say(f"Volume {resource.name}", "Created")
 
 
@@ -132,7 +132,7 @@ def _refuse_external(kind: str, resource: "Resource") -> None:
 
 def _labels(project: "Project", resource: "Resource", kind: str) -> dict[str, str]:
     own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
-    return own | {wish.PROJECT: project.name, kind: resource.key}
+    return own | {label.PROJECT: project.name, kind: resource.key}
 
 
 @frozen

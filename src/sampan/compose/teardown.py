@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
-from sampan.compose import material, reconcile, wish
+from sampan.compose import label, material, reconcile
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.engine import container, network, volume
@@ -80,7 +80,7 @@ def remove(settings: "Settings", timeout_seconds: int | None, *, volumes: bool) 
 def networks(settings: "Settings", project_name: str, say: Say) -> None:
     """Remove the project's networks; one that somebody else is on stays, and that is said."""
     for found in network.every(settings):
-        if found.labels.get(wish.PROJECT) != project_name:
+        if found.labels.get(label.PROJECT) != project_name:
             continue
         say(f"Network {found.name}", "Removing")
         try:
@@ -96,7 +96,7 @@ def networks(settings: "Settings", project_name: str, say: Say) -> None:
 def volumes(settings: "Settings", project_name: str, say: Say) -> None:
     """Remove the volumes that were made for the project; external ones were not."""
     for found in volume.every(settings):
-        if (found["Labels"] or {}).get(wish.PROJECT) != project_name:
+        if (found["Labels"] or {}).get(label.PROJECT) != project_name:
             continue
         subject = f"Volume {found['Name']}"
         say(subject, "Removing")

@@ -1,6 +1,5 @@
 """The checked project of a request: names, defaults, environments, and that all that is referred to is there. Pure."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -74,7 +73,11 @@ def directory_name(directory: str) -> str:
     """
     word = os.path.basename(directory)
     name = re.sub(r"[^a-z0-9_-]", "", word.lower()).lstrip("_-")
-    return name or f"project-{hashlib.sha256(os.fsencode(word)).hexdigest()[:8]}"
+    if name:
+        return name
+    import hashlib  # rarely wanted, 3 ms
+
+    return f"project-{hashlib.sha256(os.fsencode(word)).hexdigest()[:8]}"
 
 
 def check_name(name: str) -> str:
