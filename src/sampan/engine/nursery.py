@@ -61,7 +61,10 @@ def _ask() -> "launch.Launch | None":
 
 def _nurse(channel: _socket.socket, settings: "Settings") -> None:
     """Import what a monitor needs, and fork one for each message."""
-    from sampan.engine import monitor  # noqa: F401  what this process is for
+    # What this process is for; `monitor` brings most of it, some only once it has a request.
+    from sampan.engine import monitor  # noqa: F401
+    from sampan.network import bridge, dns, firewall, ports, redirect  # noqa: F401
+    from sampan.runtime import cgroupfs  # noqa: F401
 
     # What all have stays shared between them: the collector must not write into it.
     gc.freeze()
