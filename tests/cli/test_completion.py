@@ -15,6 +15,7 @@ import pytest
 from sampan.cli import catalog, summary
 from tests.plugin import debian
 from tests.plugin.ground import PROJECT, Command
+from tests.plugin.person import Person, end_holder
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay]
 
@@ -51,6 +52,18 @@ def test_containers_and_images(sampan: Command, busybox_tar: str) -> None:
     assert _words(sampan, "exec", "-it", "") == ["one"]
     assert _words(sampan, "run", "-it", "") == ["busy/box:1.0"]
     sampan("rm", "one", check=True)
+
+
+def test_a_normal_user(user: Person, place: str) -> None:
+    """A Tab starts no holder of namespaces, unless it asks for the names of containers."""
+    end_holder(f"{place}/n")
+    os.unlink(f"{place}/n/holder.json")
+    assert "run" in user("completion", "words", "--", "", check=True).stdout
+    assert "busybox" in user("completion", "words", "--", "run", "", check=True).stdout
+    assert not os.path.exists(f"{place}/n/holder.json")
+    user("create", "--name", "one", "busybox", "true", check=True)
+    assert user("completion", "words", "--", "rm", "", check=True).stdout == "one\tbusybox\n"
+    user("rm", "one", check=True)
 
 
 def test_no_words_for_what_is_unknown(sampan: Command) -> None:
