@@ -14,7 +14,7 @@ from sampan.compose import label, readiness, sight, wish
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.compose.sight import Seen
-from sampan.engine import container, network, nursery, volume
+from sampan.engine import container, network, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
 from sampan.frozen import frozen
 
@@ -164,8 +164,6 @@ class Up:
             error = failed.error
             error.at = error.at or services[failed.name].at
             raise error from error.__cause__
-        finally:
-            nursery.close()
         return {name: [str(one) for one in told] if isinstance(told, list) else [] for name, told in found.items()}
 
     def await_dependencies(self, service: "Service", actions: Mapping[str, list[Action]], say: Say) -> None:

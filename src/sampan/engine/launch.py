@@ -12,6 +12,8 @@ container's pidfd). There are two ways to get one, and `prepare` picks:
     spawn   anything else (a pull that needed threads, a test runner, a server) executes a fresh interpreter that
             imports only this seam; the request lies in a memfd.
 
+Who starts several has them from a nursery instead (`nursery`), a process that has imported their half already.
+
 Either way the monitor has no descriptor of the command's but these, and no database connection; if the command dies
 before it has sent the request, the monitor reads the end of file and leaves. INVARIANT: a monitor does nothing for a
 container before it has the request and the lock. Hot path.

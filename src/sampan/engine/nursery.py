@@ -61,11 +61,13 @@ def _ask() -> "launch.Launch | None":
 
 def _nurse(channel: _socket.socket, settings: "Settings") -> None:
     """Import what a monitor needs, and fork one for each message."""
-    # What this process is for; `monitor` brings most of it, some only once it has a request.
-    from sampan.engine import monitor  # noqa: F401
-    from sampan.network import bridge, dns, firewall, ports, redirect  # noqa: F401
-    from sampan.runtime import cgroupfs  # noqa: F401
-
+    try:
+        # What this process is for; `monitor` brings most of it, some only once it has a request.
+        from sampan.engine import monitor  # noqa: F401
+        from sampan.network import bridge, dns, firewall, ports, redirect  # noqa: F401
+        from sampan.runtime import cgroupfs  # noqa: F401
+    except Exception:  # noqa: BLE001, S110  each monitor meets it too, and tells the command
+        pass
     # What all have stays shared between them: the collector must not write into it.
     gc.freeze()
     while True:

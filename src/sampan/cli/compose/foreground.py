@@ -12,7 +12,7 @@ from sampan.cli import render
 from sampan.cli.compose.output import Output
 from sampan.compose import sight, teardown, wish
 from sampan.compose.follow import Follower
-from sampan.engine import state, terminal
+from sampan.engine import nursery, state, terminal
 from sampan.errors import NotFound
 
 TYPE_CHECKING = False
@@ -112,6 +112,7 @@ def up(work: "Work", services: "list[Service]", images: dict[str, str]) -> int:
 
         try:
             work.converge(services, images, front)
+            nursery.close()  # nothing else is started
             printer.note(f"Attaching to {', '.join(sorted(output.labels))}")
             front.run(is_over)
             if not is_over():
