@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from sampan.compose import label, readiness, sight, wish
 from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
+from sampan.compose.model.project import STARTED
 from sampan.compose.sight import Seen
 from sampan.engine import container, network, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
@@ -186,16 +187,28 @@ class Up:
         """Return what makes one service what it should be, after those that it waits for."""
         needs = tuple(name for name in service.dependencies if name in actions) if self.choice.is_started else ()
 
-        def act(say: Say) -> object:
-            if self.choice.is_started and self.choice.waits_for_dependencies:
-                self.await_dependencies(service, actions, say)
+        # Of new containers all but the start can be done while what they wait for is being started.
+        is_early = (
+            self.choice.is_started
+            and all(action.kind == CREATE for action in actions[service.name])
+            and all(told.condition == STARTED for told in service.dependencies.values())
+        )
+
+        def act(say: Say, wait: Callable[[], None]) -> object:
+            def gate() -> None:
+                wait()
+                if self.choice.is_started and self.choice.waits_for_dependencies:
+                    self.await_dependencies(service, actions, say)
+
+            if not is_early:
+                gate()
             for action in actions[service.name]:
-                self._perform(service, action, say)
+                self._perform(service, action, say, gate if is_early else None)
             return [action.name for action in actions[service.name] if action.kind != REMOVE]
 
-        return Task(name=service.name, act=act, needs=needs)
+        return Task(name=service.name, act=act, needs=needs, is_early=is_early)
 
-    def _perform(self, service: "Service", action: Action, say: Say) -> None:
+    def _perform(self, service: "Service", action: Action, say: Say, gate: "Callable[[], None] | None" = None) -> None:
         """Do one action (in a process of its own)."""
         subject, seen = f"Container {action.name}", action.seen
         if action.kind == KEEP:
@@ -207,9 +220,9 @@ class Up:
         elif action.kind == REMOVE and seen:
             remove(self.settings, seen, self.choice.timeout_seconds, say, volumes=False)
         else:
-            self._make(service, action, say)
+            self._make(service, action, say, gate)
 
-    def _make(self, service: "Service", action: Action, say: Say) -> None:
+    def _make(self, service: "Service", action: Action, say: Say, gate: "Callable[[], None] | None" = None) -> None:
         """Create a container, in the place of the one before it."""
         subject, before = f"Container {action.name}", action.seen
         say(subject, "Recreate" if before else "Creating")
@@ -228,7 +241,7 @@ class Up:
             inherited=inherited,
         )
         if self.choice.is_started:
-            container.run(self.settings, options).client.close()
+            container.run(self.settings, options, gate=gate).client.close()
             say(subject, "Started")
         else:
             container.create(self.settings, options)

@@ -35,7 +35,7 @@ def each(
 
     def task(name: str, one: "Seen") -> Task:
         needs = [other for service in order.dependents(services, name) for other in by_service.get(service, ())]
-        return Task(name=one.id, act=lambda say: act(one, say), needs=tuple(other.id for other in needs))
+        return Task(name=one.id, act=lambda say, _wait: act(one, say), needs=tuple(other.id for other in needs))
 
     tasks = [task(name, one) for name, members in by_service.items() for one in members]
     try:
