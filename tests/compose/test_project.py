@@ -495,3 +495,40 @@ def test_the_other_name(shop: Shop) -> None:
     assert shop.through("docker-compose", "config", "--services") == "db\nweb\n"
     assert shop.through("docker", "compose", "config", "--services") == "db\nweb\n"
     assert shop.through("docker-compose", "--version").startswith("Sampan Compose version")
+
+
+CHAIN = """
+    services:
+      web: {image: busybox, command: sleep 60, depends_on: [shelf]}
+      shelf: {image: busybox, command: sleep 60, depends_on: [db]}
+      db: {image: busybox, command: DB}
+"""
+
+
+@pytest.mark.parametrize("limit", ["1", "-1"])
+def test_what_depends_starts_after(shop: Shop, limit: str) -> None:
+    """A service is made ready while what it depends on is being started, and starts after it."""
+    shop.write(CHAIN.replace("DB", "sleep 60"))
+    shop.compose("--parallel", limit, "up", "-d")
+    form = "{{.State.StartedAt}} {{.Name}}"
+    lines = shop.sampan("inspect", "-f", form, "shop-web-1", "shop-shelf-1", "shop-db-1").stdout.splitlines()
+    assert [line.split()[1] for line in sorted(lines)] == ["/shop-db-1", "/shop-shelf-1", "/shop-web-1"]
+    shop.compose("down", "-t", "0")
+
+
+def test_what_depends_on_a_failure_does_not_start(shop: Shop) -> None:
+    """Where a service cannot start, those that depend on it have not run; the next `up` goes on from there."""
+    shop.write(CHAIN.replace("DB", "/nothing"))
+    done = shop.compose("up", "-d", check=False)
+    assert done.returncode != 0
+    assert "/nothing" in done.stderr
+    assert shop.sampan("ps", "-q").stdout == ""
+    assert not {name for name, id in shop.ids().items() if "0001" not in _started(shop, id)}
+    shop.write(CHAIN.replace("DB", "sleep 60"))
+    shop.compose("up", "-d")
+    assert len(shop.sampan("ps", "-q").stdout.split()) == 3
+    shop.compose("down", "-t", "0")
+
+
+def _started(shop: Shop, id: str) -> str:
+    return shop.sampan("inspect", "-f", "{{.State.StartedAt}}", id).stdout

@@ -60,6 +60,51 @@ def test_both_ways_start_a_container(environment: dict[str, str], store: Store, 
     assert _python(environment, program).stdout == "4\n"
 
 
+NURSED = """
+    from sampan.engine import nursery
+
+    def children(pid):
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(word) for word in file.read().split()]
+
+    nursery.open(settings)
+    (nurse,) = children(os.getpid())
+    options = RunOptions("busybox", command=("sh", "-c", "sleep 0.3; exit 4"), networks=(NetworkRequest("none"),))
+"""
+
+
+def test_a_nursery_s_monitors_are_like_any_other(environment: dict[str, str], store: Store) -> None:
+    """Its monitors have a session of their own, nothing of the caller's, and outlive it; it ends when it is closed."""
+    program = f"""{NURSED}
+    import json
+    leaked = os.open("/etc/passwd", os.O_RDONLY)
+    started = [container.run(settings, options) for _ in range(2)]
+    monitors = children(nurse)
+    for one in started:
+        path = f"{{settings.root}}/containers/{{one.container.id}}/state.json"
+        monitor = json.load(open(path))["monitor_pid"]
+        targets = [os.readlink(f"/proc/{{monitor}}/fd/{{n}}") for n in os.listdir(f"/proc/{{monitor}}/fd")]
+        assert not any("passwd" in target or "sampan.db" in target for target in targets), targets
+        assert os.getsid(monitor) == monitor and monitor in monitors
+    nursery.close()
+    nursery.close()
+    os.waitpid(nurse, 0)
+    print(*(one.client.wait() for one in started))
+    """
+    assert _python(environment, program).stdout == "4 4\n"
+
+
+def test_without_its_nursery_a_command_forks_itself(environment: dict[str, str], store: Store) -> None:
+    """A nursery that was killed costs nothing but its gain."""
+    program = f"""{NURSED}
+    os.kill(nurse, 9)
+    os.waitpid(nurse, 0)
+    with container.run(settings, options) as one:
+        print(one.client.wait())
+    """
+    assert _python(environment, program).stdout == "4\n"
+
+
 def test_a_caller_with_threads_spawns(environment: dict[str, str]) -> None:
     """With a second thread nothing forks the caller, and all works; no child is left to be waited for."""
     program = """

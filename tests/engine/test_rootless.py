@@ -157,3 +157,22 @@ def test_what_runs_is_seen_without_a_cgroup(user: Person, store: Store) -> None:
     told = user("events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}", check=True).stdout.split()
     assert told == ["create", "start", "kill", "die", "destroy"]
     assert _left(user, store) == []
+
+
+def test_a_nursery_is_in_the_holder_s_namespaces(user: Person, store: Store) -> None:
+    """So are its monitors, and what they start ends as anything else."""
+    program = """
+import os, sys
+from sampan.engine import container, nursery
+from sampan.engine.run_options import RunOptions
+from sampan.settings import configuration
+settings = configuration.load()
+nursery.open(settings)
+with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as file:
+    nurse = int(file.read())
+with container.run(settings, RunOptions("busybox", command=("sh", "-c", "exit 4"), auto_remove=True)) as one:
+    assert os.readlink(f"/proc/{nurse}/ns/user") == os.readlink("/proc/self/ns/user")
+    print(one.client.wait())
+nursery.close()
+"""
+    assert user.python(program, check=True).stdout == "4\n"

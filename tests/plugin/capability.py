@@ -116,7 +116,7 @@ def _network() -> str:
 def _registry() -> str:
     """Tell whether docker-registry is unpacked already (`registry`), or can be fetched."""
     project = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return "" if os.path.exists(f"{project}/.cache/registry/docker-registry") else _network()
+    return "" if os.path.exists(f"{project}/.cache/registry/files") else _network()
 
 
 def _inside(*namespaces: str) -> tuple[str, ...]:

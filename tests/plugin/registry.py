@@ -4,10 +4,6 @@ Nothing is installed. Each `Registry` has a directory, a port and an access log 
 tests of a session, which therefore name their repositories apart.
 """
 
-import fcntl
-import hashlib
-import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,17 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from sampan.build.debian import deb, index
-from sampan.build.debian.mirror import Mirror
-from sampan.events import ignore
-from sampan.settings import apt as apts
-from sampan.settings.configuration import Settings
+from tests.plugin import debian
 from tests.plugin.ground import PROJECT
 
-# Debian 12's is linked against a C library that every later Debian has.
-SUITE, PACKAGE, MEMBER = "bookworm", "docker-registry", "usr/bin/docker-registry"
+PACKAGE = "docker-registry"
 CACHE = PROJECT / ".cache" / "registry"
-PROGRAM = CACHE / "docker-registry"
+PROGRAM = CACHE / "files" / "usr/bin/docker-registry"
 START_SECONDS = 20.0
 
 CONFIGURATION = """
@@ -76,16 +67,10 @@ def running(directory: Path, *, more: str = "", tls: str = "") -> Iterator[Regis
 
 @pytest.fixture(scope="session")
 def registry_program() -> Path:
-    """Return the path of docker-registry, unpacked unless it is; two at once wait for each other."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not PROGRAM.exists():
-            new = CACHE / "docker-registry.new"
-            new.write_bytes(_unpacked())
-            new.chmod(0o755)
-            new.rename(PROGRAM)
-            shutil.rmtree(CACHE / "root")
+    """Return the path of docker-registry, unpacked unless it is."""
+    with debian.once(CACHE, "files") as new:
+        if new is not None:
+            debian.unpack((PACKAGE,), new, root=CACHE / "root")
     return PROGRAM
 
 
@@ -127,24 +112,3 @@ def _address(server: "subprocess.Popen[bytes]", log: Path) -> str:
             return rest.partition('"')[0].partition(",")[0]
         time.sleep(0.02)
     raise AssertionError(log.read_text(encoding="utf-8"))
-
-
-def _unpacked() -> bytes:
-    """Return the program out of its package, which a signed index vouches for."""
-    settings = Settings(os.environ | {"SAMPAN_ROOT": str(CACHE / "root")}, os.geteuid())
-    apt = apts.load(settings)
-    with Mirror(apt, settings) as mirror:
-        suites = index.load(
-            apt, mirror, suite=SUITE, architecture=_architecture(), cache=f"{settings.root}/cache/debian",
-            clock=time.time, sink=ignore,
-        )  # fmt: skip
-        suite = next(suite for suite in suites if suite.find(PACKAGE))
-        package = suite.find(PACKAGE)
-        assert package is not None
-        contents = mirror.fetch(suite.root, package.file, limit=package.size_bytes)
-    assert hashlib.sha256(contents).hexdigest() == package.sha256
-    return next(content for header, content in deb.data(contents, PACKAGE) if header.name == MEMBER)
-
-
-def _architecture() -> str:
-    return {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]

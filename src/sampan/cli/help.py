@@ -1,6 +1,6 @@
 """Help, from the same tables that the parser reads: `sampan help`, `sampan run --help`, and docs/reference/cli.md."""
 
-from sampan.cli import catalog
+from sampan.cli import catalog, summary
 from sampan.cli.flags import Command, Flag
 from sampan.cli.render import Printer
 
@@ -29,7 +29,7 @@ def show(words: list[str], printer: Printer) -> int:
 
 def overview() -> str:
     """Return the text of `sampan help`."""
-    rows = [(name, catalog.load(name).summary) for name in catalog.FAMILIES]
+    rows = [(name, summary.of(name)) for name in catalog.FAMILIES]
     return "\n".join(
         [
             TITLE,
@@ -50,7 +50,7 @@ def overview() -> str:
 
 def group(name: str) -> str:
     """Return the text of a management word such as `container`."""
-    rows = [(f"{name} {word}", catalog.load(meant).summary) for word, meant in catalog.GROUPS[name].items()]
+    rows = [(f"{name} {word}", summary.of(meant)) for word, meant in catalog.GROUPS[name].items()]
     return "\n".join([f"usage: sampan {name} COMMAND", "", "commands:", *_columns(rows)])
 
 

@@ -6,6 +6,9 @@ number of `say`, then `done` or `error`. It dies with this process (parent-death
 is what a killed `sampan run` leaves, and any next command sweeps it. INVARIANT: this process has no database connection
 while it forks, and no thread.
 
+A task waits for those that it needs in one of two ways: it is forked when they are done, or, an early one, while they
+are at work, and then waits at a gate of its own making until this process opens it.
+
 The first error ends the others; a signal too. `Watch` lets somebody else be served by the same poll loop.
 """
 
@@ -14,13 +17,26 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
 
 from sampan import document
 from sampan.engine import frame
 from sampan.errors import Internal, SampanError
+from sampan.frozen import frozen
 from sampan.kernel import capability
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn, Protocol
+
+    class Watch(Protocol):
+        """Somebody else in the poll loop: descriptors, and what to do when they can be read."""
+
+        def descriptors(self) -> Iterable[int]:
+            """Return what to wait for."""
+
+        def serve(self, ready: set[int]) -> None:
+            """Do what can be done now; may raise to end the work."""
+
 
 # Hands at once; more would only wait for the same two locks.
 HANDS = 16
@@ -31,23 +47,17 @@ _LINE_BYTES = 1 << 20
 Say = Callable[[str, str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Task:
-    """One piece of work: `act` runs in a process of its own and returns what JSON can say. `needs` come before."""
+    """One piece of work: `act` runs in a process of its own and returns what JSON can say. `needs` come before.
+
+    An early one begins while what it needs is still at work; `act`'s second argument waits until that is done.
+    """
 
     name: str
-    act: Callable[[Say], object]
+    act: Callable[[Say, Callable[[], None]], object]
     needs: tuple[str, ...] = ()
-
-
-class Watch(Protocol):
-    """Somebody else in the poll loop: descriptors, and what to do when they can be read."""
-
-    def descriptors(self) -> Iterable[int]:
-        """Return what to wait for."""
-
-    def serve(self, ready: set[int]) -> None:
-        """Do what can be done now; may raise to end the work."""
+    is_early: bool = False
 
 
 class TaskFailed(Exception):
@@ -59,25 +69,35 @@ class TaskFailed(Exception):
         self.error = error
 
 
-@dataclass(slots=True)
 class _Hand:
-    task: Task
-    pid: int
-    fd: int
-    rest: bytes = b""
-    result: object = None
-    is_done: bool = False
+    def __init__(self, task: Task, pid: int, fd: int, gate: int) -> None:
+        # The pipe that it waits at; a byte lets it go on.
+        self.gate = gate
+        self.is_waiting = True
+        self.task = task
+        self.pid = pid
+        self.fd = fd
+        self.rest = b""
+        self.result: object = None
+        self.is_done = False
 
 
-@dataclass(slots=True)
 class Crew:
     """Does tasks; `say` hears what they tell."""
 
-    say: Say
-    limit: int = HANDS
-    watch: Watch | None = None
-    on_done: Callable[[str, object], None] = lambda _name, _result: None
-    _hands: dict[int, _Hand] = field(default_factory=dict)
+    def __init__(
+        self,
+        say: Say,
+        *,
+        limit: int = HANDS,
+        watch: "Watch | None" = None,
+        on_done: Callable[[str, object], None] = lambda _name, _result: None,
+    ) -> None:
+        self.say = say
+        self.limit = limit
+        self.watch = watch
+        self.on_done = on_done
+        self._hands: dict[int, _Hand] = {}
 
     def work(self, tasks: Iterable[Task]) -> dict[str, object]:
         """Do all tasks and return their results by name; raises TaskFailed for the first that fails."""
@@ -94,12 +114,23 @@ class Crew:
         return results
 
     def _begin(self, waiting: dict[str, Task], known: set[str], results: Mapping[str, object]) -> None:
-        """Fork a hand for every task that need not wait any longer."""
+        """Fork a hand for every task that need not wait any longer; open the gates of those that are there already.
+
+        An early one waits for hands that are at work, so that there is always one that waits for nothing.
+        """
+        for hand in self._hands.values():
+            if hand.is_waiting and all(name in results for name in hand.task.needs if name in known):
+                _let_go(hand)
         for task in list(waiting.values()):
-            if len(self._hands) < self.limit and all(name in results for name in task.needs if name in known):
+            working = {hand.task.name for hand in self._hands.values()} if task.is_early else set()
+            if len(self._hands) < self.limit and all(
+                name in results or name in working for name in task.needs if name in known
+            ):
                 del waiting[task.name]
                 hand = _fork(task)
                 self._hands[hand.fd] = hand
+                if all(name in results for name in task.needs if name in known):
+                    _let_go(hand)
 
     def _ready(self) -> list[int]:
         """Wait, and return the pipes of hands that have something to say."""
@@ -148,17 +179,35 @@ class Crew:
 
 def _fork(task: Task) -> _Hand:
     reader, writer = os.pipe2(os.O_CLOEXEC)
+    waits, gate = os.pipe2(os.O_CLOEXEC)
     parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         os.close(reader)
-        _be_a_hand(task, writer, parent)
+        os.close(gate)
+        _be_a_hand(task, writer, waits, parent)
     os.close(writer)
-    return _Hand(task, pid, reader)
+    os.close(waits)
+    return _Hand(task, pid, reader, gate)
 
 
-def _be_a_hand(task: Task, writer: int, parent: int) -> NoReturn:
+def _let_go(hand: _Hand) -> None:
+    hand.is_waiting = False
+    with contextlib.suppress(BrokenPipeError):  # one that has failed meanwhile says so itself
+        os.write(hand.gate, b"\0")
+
+
+def _be_a_hand(task: Task, writer: int, waits: int, parent: int) -> "NoReturn":
     """Do the task, and leave without this process's clean-up, which is the parent's."""
+
+    def wait() -> None:
+        nonlocal waits
+        if waits >= 0:
+            if not os.read(waits, 1):
+                raise Internal(f"what `{task.name}` waits for did not come")
+            os.close(waits)
+            waits = -1
+
     status = 1
     try:
         capability.set_parent_death_signal(signal.SIGKILL)
@@ -166,7 +215,7 @@ def _be_a_hand(task: Task, writer: int, parent: int) -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if os.getppid() == parent:
-            _tell(writer, {"done": task.act(lambda subject, word: _tell(writer, {"say": [subject, word]}))})
+            _tell(writer, {"done": task.act(lambda subject, word: _tell(writer, {"say": [subject, word]}), wait)})
             status = 0
     except Exception as error:  # noqa: BLE001  the process's boundary: it crosses the pipe
         _tell(writer, {"error": frame.render_error(error).decode()})
@@ -182,4 +231,5 @@ def _tell(writer: int, told: "document.Document") -> None:
 
 def _end(hand: _Hand) -> None:
     os.close(hand.fd)
+    os.close(hand.gate)
     os.waitpid(hand.pid, 0)

@@ -11,13 +11,13 @@ gives variables, and may name the files too; what the caller's environment has w
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sampan.compose.model import dotenv, resolve, source
 from sampan.compose.model.load import Request, Text
 from sampan.errors import InvalidArgument, NotFound
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.compose.model.project import Project
 
@@ -32,7 +32,7 @@ STDIN = "-"
 _FILES_AT_MOST = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Selection:
     """What the person said of the project: docker compose's flags before the command."""
 

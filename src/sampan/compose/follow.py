@@ -9,12 +9,12 @@ import os
 import select
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sampan.engine import attach, frame, logs, state
 from sampan.engine.attach import Client
 from sampan.engine.logs import Line, Reader
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 

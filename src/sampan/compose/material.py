@@ -6,13 +6,13 @@ is written to SAMPAN_ROOT/compose/PROJECT, which only its owner can enter, and b
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
 
 from sampan.compose import files
 from sampan.engine.run_options import VolumeMount
 from sampan.errors import InvalidArgument, NotFound
 from sampan.storage import durable, trash
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

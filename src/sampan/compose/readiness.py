@@ -5,13 +5,13 @@ There is nothing to be told by, so the containers are looked at again and again;
 
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sampan.compose.crew import Say
 from sampan.compose.model.project import COMPLETED, HEALTHY
 from sampan.engine import inspection
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings

@@ -9,38 +9,41 @@ new one. Killed anywhere, the next `up` or `down` finds every container by its l
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from sampan.compose import readiness, sight, wish
-from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
+from sampan.compose import label, readiness, sight, wish
+from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
+from sampan.compose.model.project import STARTED
 from sampan.compose.sight import Seen
 from sampan.engine import container, network, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.compose.crew import Watch
     from sampan.compose.model.project import Project, Resource, Service
     from sampan.settings.configuration import Settings
 
 KEEP, START, CREATE, RECREATE, REMOVE = "keep", "start", "create", "recreate", "remove"
+_STARTS = (START, CREATE, RECREATE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Choice:
     """How `up` was asked to go about it."""
 
+    scale: Mapping[str, int]
     recreates_all: bool = False
     recreates_none: bool = False
     renews_volumes: bool = False
     is_started: bool = True
     waits_for_dependencies: bool = True
-    scale: Mapping[str, int]
     timeout_seconds: int | None = None
     parallel: int = HANDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Action:
     """What happens with a service's `number`th container, `name`; `seen` is what is there of it."""
 
@@ -105,7 +108,7 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
             subnet=pool.get("subnet", ""),
             gateway=pool.get("gateway", ""),
             internal=resource.values.get("internal", False),
-            labels=_labels(project, resource, wish.NETWORK),
+            labels=_labels(project, resource, label.NETWORK),
         )
     except AlreadyExists as error:
         if resource.name not in {one.name for one in network.every(settings)}:
@@ -117,7 +120,7 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
 def _make_volume(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
     _refuse_external("volume", resource)
     say(f"Volume {resource.name}", "Creating")
-    volume.create(settings, resource.name, labels=_labels(project, resource, wish.VOLUME))
+    volume.create(settings, resource.name, labels=_labels(project, resource, label.VOLUME))
     say(f"Volume {resource.name}", "Created")
 
 
@@ -132,10 +135,10 @@ def _refuse_external(kind: str, resource: "Resource") -> None:
 
 def _labels(project: "Project", resource: "Resource", kind: str) -> dict[str, str]:
     own = {key: value or "" for key, value in resource.values.get("labels", {}).items()}
-    return own | {wish.PROJECT: project.name, kind: resource.key}
+    return own | {label.PROJECT: project.name, kind: resource.key}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Up:
     """One `up`: what it is about, and how it is done. `images` are the services' image ids."""
 
@@ -149,12 +152,14 @@ class Up:
         actions: Mapping[str, list[Action]],
         say: Say,
         *,
-        watch: Watch | None = None,
+        watch: "Watch | None" = None,
         on_started: Callable[[str, object], None] = lambda _name, _containers: None,
     ) -> dict[str, list[str]]:
         """Do the actions of every service, in the order of their dependencies; return its containers by service."""
         services = self.project.services
         names = order.with_dependencies(services, actions)
+        if any(action.kind in _STARTS for actions_of in actions.values() for action in actions_of):
+            from sampan.engine import start  # noqa: F401  once, and not again in every hand
         tasks = [self._task(services[name], actions) for name in names if name in actions]
         try:
             found = Crew(say, limit=self.choice.parallel, watch=watch, on_done=on_started).work(tasks)
@@ -184,16 +189,28 @@ class Up:
         """Return what makes one service what it should be, after those that it waits for."""
         needs = tuple(name for name in service.dependencies if name in actions) if self.choice.is_started else ()
 
-        def act(say: Say) -> object:
-            if self.choice.is_started and self.choice.waits_for_dependencies:
-                self.await_dependencies(service, actions, say)
+        # Of new containers all but the start can be done while what they wait for is being started.
+        is_early = (
+            self.choice.is_started
+            and all(action.kind == CREATE for action in actions[service.name])
+            and all(told.condition == STARTED for told in service.dependencies.values())
+        )
+
+        def act(say: Say, wait: Callable[[], None]) -> object:
+            def gate() -> None:
+                wait()
+                if self.choice.is_started and self.choice.waits_for_dependencies:
+                    self.await_dependencies(service, actions, say)
+
+            if not is_early:
+                gate()
             for action in actions[service.name]:
-                self._perform(service, action, say)
+                self._perform(service, action, say, gate if is_early else None)
             return [action.name for action in actions[service.name] if action.kind != REMOVE]
 
-        return Task(name=service.name, act=act, needs=needs)
+        return Task(name=service.name, act=act, needs=needs, is_early=is_early)
 
-    def _perform(self, service: "Service", action: Action, say: Say) -> None:
+    def _perform(self, service: "Service", action: Action, say: Say, gate: "Callable[[], None] | None" = None) -> None:
         """Do one action (in a process of its own)."""
         subject, seen = f"Container {action.name}", action.seen
         if action.kind == KEEP:
@@ -205,9 +222,9 @@ class Up:
         elif action.kind == REMOVE and seen:
             remove(self.settings, seen, self.choice.timeout_seconds, say, volumes=False)
         else:
-            self._make(service, action, say)
+            self._make(service, action, say, gate)
 
-    def _make(self, service: "Service", action: Action, say: Say) -> None:
+    def _make(self, service: "Service", action: Action, say: Say, gate: "Callable[[], None] | None" = None) -> None:
         """Create a container, in the place of the one before it."""
         subject, before = f"Container {action.name}", action.seen
         say(subject, "Recreate" if before else "Creating")
@@ -226,7 +243,7 @@ class Up:
             inherited=inherited,
         )
         if self.choice.is_started:
-            container.run(self.settings, options).client.close()
+            container.run(self.settings, options, gate=gate).client.close()
             say(subject, "Started")
         else:
             container.create(self.settings, options)

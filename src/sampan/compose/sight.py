@@ -1,11 +1,10 @@
-"""What of a project is on this machine: its containers, by the labels that `wish` gave them."""
+"""What of a project is on this machine: its containers, by its labels."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from sampan.compose import wish
+from sampan.compose import label
 from sampan.engine import inspection, volume
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
 RUNNING, RESTARTING, EXITED, CREATED, PAUSED = "running", "restarting", "exited", "created", "paused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Seen:
     """One container as it was seen; `row` is what `ps` knows of it (inspection.summaries)."""
 
@@ -44,7 +43,7 @@ class Seen:
 
 def containers(settings: "Settings", project_name: str) -> list[Seen]:
     """Return the project's containers, one-off ones too, by service and number."""
-    found = [_seen(row) for row in _rows(settings) if row["Labels"][wish.PROJECT] == project_name]
+    found = [_seen(row) for row in _rows(settings) if row["Labels"][label.PROJECT] == project_name]
     return sorted(found, key=lambda seen: (seen.service, seen.number, seen.name))
 
 
@@ -52,25 +51,25 @@ def projects(settings: "Settings") -> dict[str, list[Seen]]:
     """Return every project of which there is a container."""
     found: dict[str, list[Seen]] = {}
     for row in _rows(settings):
-        found.setdefault(row["Labels"][wish.PROJECT], []).append(_seen(row))
+        found.setdefault(row["Labels"][label.PROJECT], []).append(_seen(row))
     return dict(sorted(found.items()))
 
 
 def _rows(settings: "Settings") -> "list[Document]":
-    return [row for row in inspection.summaries(settings, all=True) if wish.PROJECT in row["Labels"]]
+    return [row for row in inspection.summaries(settings, all=True) if label.PROJECT in row["Labels"]]
 
 
 def _seen(row: "Document") -> Seen:
     labels = row["Labels"]
-    number = labels.get(wish.NUMBER, "")
+    number = labels.get(label.NUMBER, "")
     return Seen(
         id=row["Id"],
         name=row["Names"][0],
-        service=labels.get(wish.SERVICE, ""),
+        service=labels.get(label.SERVICE, ""),
         number=int(number) if number.isdecimal() else 0,
-        is_one_off=labels.get(wish.ONE_OFF) == "True",
+        is_one_off=labels.get(label.ONE_OFF) == "True",
         state=row["State"],
-        digest=labels.get(wish.DIGEST, ""),
-        image_id=labels.get(wish.IMAGE, ""),
+        digest=labels.get(label.DIGEST, ""),
+        image_id=labels.get(label.IMAGE, ""),
         row=row,
     )

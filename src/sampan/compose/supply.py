@@ -4,35 +4,37 @@ How an image is built or fetched is not this room's business: `up` is given both
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
 
 from sampan.compose import wish
 from sampan.database import connection
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.image.store import Images
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from sampan.compose.model.project import Project, Service
     from sampan.settings.configuration import Settings
 
+    class Source(Protocol):
+        """Who makes images."""
+
+        def build(self, service: "Service", name: str) -> None:
+            """Build a service's image, and name it."""
+
+        def pull(self, service: "Service", name: str) -> None:
+            """Fetch an image."""
+
+
 POLICIES = ("always", "never", "missing", "if_not_present", "build")
-
-
-class Source(Protocol):
-    """Who makes images."""
-
-    def build(self, service: "Service", name: str) -> None:
-        """Build a service's image, and name it."""
-
-    def pull(self, service: "Service", name: str) -> None:
-        """Fetch an image."""
 
 
 def ensure(
     settings: "Settings",
     project: "Project",
     services: Iterable["Service"],
-    source: Source,
+    source: "Source",
     *,
     builds: bool | None = None,
     pulls: str = "",
@@ -88,7 +90,7 @@ def _is_built(builds: bool | None, policy: str, *, is_here: bool) -> bool:  # no
     return bool(builds) or policy == "build" or not is_here
 
 
-def _fetch(service: "Service", name: str, source: Source, policy: str) -> None:
+def _fetch(service: "Service", name: str, source: "Source", policy: str) -> None:
     if policy == "never":
         raise _missing(service, name)
     source.pull(service, name)

@@ -4,15 +4,16 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
 
-from sampan.compose import material, reconcile, wish
-from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed, Watch
+from sampan.compose import label, material, reconcile
+from sampan.compose.crew import HANDS, Crew, Say, Task, TaskFailed
 from sampan.compose.model import order
 from sampan.engine import container, network, volume
 from sampan.errors import Conflict, NotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.compose.crew import Watch
     from sampan.compose.model.project import Service
     from sampan.compose.sight import Seen
     from sampan.settings.configuration import Settings
@@ -25,7 +26,7 @@ def each(
     say: Say,
     *,
     parallel: int = HANDS,
-    watch: Watch | None = None,
+    watch: "Watch | None" = None,
 ) -> None:
     """Do `act` to containers, those of a service after those of the services that wait for it."""
     by_service: dict[str, list[Seen]] = {}
@@ -34,7 +35,7 @@ def each(
 
     def task(name: str, one: "Seen") -> Task:
         needs = [other for service in order.dependents(services, name) for other in by_service.get(service, ())]
-        return Task(name=one.id, act=lambda say: act(one, say), needs=tuple(other.id for other in needs))
+        return Task(name=one.id, act=lambda say, _wait: act(one, say), needs=tuple(other.id for other in needs))
 
     tasks = [task(name, one) for name, members in by_service.items() for one in members]
     try:
@@ -79,7 +80,7 @@ def remove(settings: "Settings", timeout_seconds: int | None, *, volumes: bool) 
 def networks(settings: "Settings", project_name: str, say: Say) -> None:
     """Remove the project's networks; one that somebody else is on stays, and that is said."""
     for found in network.every(settings):
-        if found.labels.get(wish.PROJECT) != project_name:
+        if found.labels.get(label.PROJECT) != project_name:
             continue
         say(f"Network {found.name}", "Removing")
         try:
@@ -95,7 +96,7 @@ def networks(settings: "Settings", project_name: str, say: Say) -> None:
 def volumes(settings: "Settings", project_name: str, say: Say) -> None:
     """Remove the volumes that were made for the project; external ones were not."""
     for found in volume.every(settings):
-        if (found["Labels"] or {}).get(wish.PROJECT) != project_name:
+        if (found["Labels"] or {}).get(label.PROJECT) != project_name:
             continue
         subject = f"Volume {found['Name']}"
         say(subject, "Removing")

@@ -8,27 +8,21 @@ import hashlib
 import json
 import math
 import os
-from typing import TYPE_CHECKING
 
 from sampan import units
-from sampan.compose import material
+from sampan.compose import label, material
 from sampan.engine import run_options
 from sampan.engine.run_options import HealthCheck, NetworkRequest, RestartPolicy, RunOptions, Ulimit, VolumeMount
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.network.endpoint import ANY, PortMapping
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sampan.compose.model.project import Project, Service, Values
     from sampan.settings.configuration import Settings
 
-_PREFIX = "com.docker.compose"
-PROJECT, SERVICE, NUMBER = f"{_PREFIX}.project", f"{_PREFIX}.service", f"{_PREFIX}.container-number"
-ONE_OFF, DIGEST, IMAGE = f"{_PREFIX}.oneoff", f"{_PREFIX}.config-hash", f"{_PREFIX}.image"
-FILES, DIRECTORY = f"{_PREFIX}.project.config_files", f"{_PREFIX}.project.working_dir"
-NETWORK, VOLUME = f"{_PREFIX}.network", f"{_PREFIX}.volume"
-_DEPENDS = f"{_PREFIX}.depends_on"
 # What changes without a new container.
 _OUTSIDE = ("build", "pull_policy", "scale", "deploy", "depends_on", "profiles", "attach", "env_file", "develop")
 _BILLION = 1_000_000_000
@@ -97,7 +91,7 @@ def _options(
         image_name(project, service),
         command=_command(values.get("command")),
         entrypoint=_command(values.get("entrypoint")),
-        name=container_name(project, service, int(labels[NUMBER])),
+        name=container_name(project, service, int(labels[label.NUMBER])),
         env=tuple(f"{key}={value}" for key, value in service.environment.items()),
         user=values.get("user", ""),
         group_add=tuple(values.get("group_add", ())),
@@ -146,17 +140,17 @@ def labels(
     """Return a container's labels: the file's own, and those that say whose it is."""
     own = {key: value or "" for key, value in service.values.get("labels", {}).items()}
     return own | {
-        PROJECT: project.name,
-        SERVICE: service.name,
-        NUMBER: str(number),
-        ONE_OFF: str(is_one_off),
-        DIGEST: digest(project, service),
-        IMAGE: image_id,
-        _DEPENDS: ",".join(
+        label.PROJECT: project.name,
+        label.SERVICE: service.name,
+        label.NUMBER: str(number),
+        label.ONE_OFF: str(is_one_off),
+        label.DIGEST: digest(project, service),
+        label.IMAGE: image_id,
+        label.DEPENDS: ",".join(
             f"{name}:{told.condition}:{str(told.restarts).lower()}" for name, told in service.dependencies.items()
         ),
-        FILES: ",".join(os.path.abspath(path) if path != "-" else path for path in project.files),
-        DIRECTORY: project.directory,
+        label.FILES: ",".join(os.path.abspath(path) if path != "-" else path for path in project.files),
+        label.DIRECTORY: project.directory,
     }
 
 

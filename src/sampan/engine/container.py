@@ -9,6 +9,7 @@ from sampan.engine import launch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
     from sampan.engine.attach import Client
@@ -49,8 +50,16 @@ def create(settings: "Settings", options: "RunOptions") -> "Container":
     return starting.create(settings, options)
 
 
-def run(settings: "Settings", options: "RunOptions", *, window: tuple[int, int] | None = None) -> Started:
+def run(
+    settings: "Settings",
+    options: "RunOptions",
+    *,
+    window: tuple[int, int] | None = None,
+    gate: "Callable[[], None] | None" = None,
+) -> Started:
     """Create and start in one; with a tty, `window` is (rows, columns).
+
+    `gate` is called when all is ready but nothing has started: it may wait. What it raises leaves a new container.
 
     Returns when the command was executed. Raises what `create` and `start` raise; the CLI's status is then 125, or the
     error's own for CommandNotFound (127) and CommandNotExecutable (126).
@@ -59,7 +68,7 @@ def run(settings: "Settings", options: "RunOptions", *, window: tuple[int, int] 
     from sampan.engine import start as starting
 
     try:
-        return Started(*starting.create_and_start(settings, options, monitor, window))
+        return Started(*starting.create_and_start(settings, options, monitor, window, gate))
     except BaseException:
         monitor.abandon()
         raise

@@ -12,6 +12,8 @@ container's pidfd). There are two ways to get one, and `prepare` picks:
     spawn   anything else (a pull that needed threads, a test runner, a server) executes a fresh interpreter that
             imports only this seam; the request lies in a memfd.
 
+Who starts several has them from a nursery instead (`nursery`), a process that has imported their half already.
+
 Either way the monitor has no descriptor of the command's but these, and no database connection; if the command dies
 before it has sent the request, the monitor reads the end of file and leaves. INVARIANT: a monitor does nothing for a
 container before it has the request and the lock. Hot path.
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 VERSION = 2
-_FD = struct.Struct("i")
+FD = struct.Struct("i")
+# Who has monitors that wait already (`nursery`); it returns None where it has none any more.
+nursery: "Callable[[], Launch | None] | None" = None
 
 
 class Launch:
@@ -71,7 +75,7 @@ class Launch:
                 sealing.write(self._memfd, payload)
                 os.close(self._memfd)
                 self._memfd, payload = None, b""
-            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, _FD.pack(passed_fd))]
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, FD.pack(passed_fd))]
             message = frame.pack(frame.REQUEST, payload)
             client.send(message, rights)
         except (BrokenPipeError, ConnectionResetError):
@@ -90,6 +94,8 @@ class Launch:
 
 def prepare(settings: "Settings", kind: str = sealing.MONITOR) -> Launch:
     """Return a process of that kind that waits: a fork of a caller with one thread, else a fresh interpreter."""
+    if nursery is not None and kind == sealing.MONITOR and (found := nursery()):
+        return found
     return fork(settings, kind) if len(os.listdir("/proc/self/task")) == 1 else spawn(settings, kind)
 
 
@@ -100,8 +106,8 @@ def fork(settings: "Settings", kind: str = sealing.MONITOR) -> Launch:
     # What both have now stays shared between them: the collector must not write into it.
     gc.freeze()
     if os.fork() == 0:
-        _leave_caller(theirs.fileno())
-        _end(lambda: _serve(kind, theirs, settings))
+        leave_caller(theirs.fileno())
+        end(lambda: serve(kind, theirs, settings))
     theirs.close()
     return Launch(ours, None)
 
@@ -150,11 +156,11 @@ def main() -> "NoReturn":
     settings = configuration.Settings(dict(os.environ), int(uid))  # noqa: TID251 - this is the process's start
     channel = _socket.socket(fileno=channel_fd)
     if passed_fd < 0:
-        _leave_caller(channel_fd, memfd)
-    _end(lambda: _serve(kind, channel, settings, memfd, passed_fd))
+        leave_caller(channel_fd, memfd)
+    end(lambda: serve(kind, channel, settings, memfd, passed_fd))
 
 
-def _serve(
+def serve(
     kind: str, channel: _socket.socket, settings: "Settings", memfd: int | None = None, passed_fd: int = -1
 ) -> None:
     """Import what this kind of process needs, and be it; what it does not catch itself crosses the channel."""
@@ -183,11 +189,11 @@ def _receive(channel: _socket.socket, memfd: int | None) -> "tuple[Document, int
     decoder, passed_fd = frame.Decoder(), -1
     while True:
         try:
-            data, ancillary, _, _ = channel.recvmsg(64 * 1024, _socket.CMSG_SPACE(_FD.size), _socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, _, _ = channel.recvmsg(64 * 1024, _socket.CMSG_SPACE(FD.size), _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             data, ancillary = b"", []
         for _, _, rights in ancillary:
-            passed_fd = _FD.unpack(rights[: _FD.size])[0]
+            passed_fd = FD.unpack(rights[: FD.size])[0]
         if not data:
             return None
         for kind, payload in decoder.feed(data):
@@ -210,7 +216,7 @@ def _checked(request: "Document") -> "Document":
     return request
 
 
-def _leave_caller(*keep: int) -> None:
+def leave_caller(*keep: int) -> None:
     """Leave the caller's session, directory, signals and descriptors; 0, 1 and 2 become /dev/null."""
     os.setsid()
     os.chdir("/")
@@ -239,7 +245,7 @@ def _defaults() -> list[int]:
     return [_signal.SIGPIPE, _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT]
 
 
-def _end(body: "Callable[[], None]") -> "NoReturn":
+def end(body: "Callable[[], None]") -> "NoReturn":
     """Run the monitor to its end and leave without the interpreter's own, which would run the command's cleanups."""
     try:
         body()

@@ -28,6 +28,8 @@ from sampan.storage import trash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.image.store import Image
@@ -56,7 +58,11 @@ def create(settings: "Settings", options: RunOptions) -> Container:
 
 
 def create_and_start(
-    settings: "Settings", options: RunOptions, monitor: launch.Launch, window: tuple[int, int] | None
+    settings: "Settings",
+    options: RunOptions,
+    monitor: launch.Launch,
+    window: tuple[int, int] | None,
+    gate: "Callable[[], None] | None" = None,
 ) -> tuple[Container, Client]:
     """Do what container.run promises, with a monitor that waits; the caller abandons it on an error."""
     with connection.open(settings) as database:
@@ -78,6 +84,8 @@ def create_and_start(
         state.note(settings.root, "create", container.id, container.attributes)
         with _Locked(database, settings, lock_fd):
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
+            if gate:
+                gate()
         _launch(database, settings, monitor, request | {"window": list(window or ())}, lock_fd)
     return container, monitor.client
 

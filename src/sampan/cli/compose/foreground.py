@@ -7,15 +7,15 @@ that ends may end the rest (`--abort-on-container-exit`, `--exit-code-from`).
 import select
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from sampan.cli import render
 from sampan.cli.compose.output import Output
 from sampan.compose import sight, teardown, wish
 from sampan.compose.follow import Follower
-from sampan.engine import state, terminal
+from sampan.engine import nursery, state, terminal
 from sampan.errors import NotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -112,6 +112,7 @@ def up(work: "Work", services: "list[Service]", images: dict[str, str]) -> int:
 
         try:
             work.converge(services, images, front)
+            nursery.close()  # nothing else is started
             printer.note(f"Attaching to {', '.join(sorted(output.labels))}")
             front.run(is_over)
             if not is_over():

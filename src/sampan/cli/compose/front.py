@@ -44,6 +44,8 @@ FAMILIES = {
     "wait": "life",
     "watch": "life",
 }
+# Those that start containers: what the monitors need is imported while the command reads its files.
+_STARTING = ("restart", "run", "start", "up")
 
 
 def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -53,6 +55,18 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         return version.execute(flags.parse(version, []), settings, printer)
     if not parsed.arguments or parsed.arguments[0] == "help":
         return texts.show(["compose", *parsed.arguments[1:]], printer)
+    if parsed.arguments[0] not in _STARTING or {"-h", "--help"} & set(parsed.arguments):
+        return _perform(parsed, settings, printer)
+    from sampan.engine import nursery
+
+    nursery.open(settings)
+    try:
+        return _perform(parsed, settings, printer)
+    finally:
+        nursery.close()
+
+
+def _perform(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     (command,) = catalog.inner("compose", parsed.arguments[0])
     inner = flags.parse(command, parsed.arguments[1:], parsed)
     if inner.help:

@@ -1,7 +1,5 @@
 """`sampan compose up`, `down`, `create`, `start`, `stop`, `restart`, `kill`, `rm`, `wait`, `build`, `pull`."""
 
-from typing import TYPE_CHECKING
-
 from sampan.cli.compose import selection
 from sampan.cli.compose.progress import Telling
 from sampan.cli.compose.source import ImageSource
@@ -15,6 +13,7 @@ from sampan.database import connection
 from sampan.engine import container
 from sampan.errors import Conflict, InvalidArgument, NotFound, SampanError, Unsupported
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.compose.model.project import Project

@@ -1,14 +1,12 @@
 """`sampan compose config` and `version`: what the files say, without touching a container."""
 
-from typing import TYPE_CHECKING
-
 from sampan.cli.compose import selection
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.cli.system import installed_version
-from sampan.compose import files, wish
-from sampan.compose.model import emit, resolve
+from sampan.compose import files
+from sampan.compose.model import resolve
 from sampan.errors import InvalidArgument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.compose.model.project import Project
@@ -39,6 +37,8 @@ def config(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 
 def _text(parsed: Parsed, project: "Project") -> str:
+    from sampan.compose.model import emit  # not for --quiet
+
     document = emit.document(project)
     if parsed.arguments:
         document["services"] = {name: document["services"][name] for name in sorted(parsed.arguments)}
@@ -71,6 +71,8 @@ def _list(parsed: Parsed, project: "Project") -> list[str] | None:
     if parsed.is_set("images"):
         return [service.image or f"{project.name}-{service.name}" for service in services]
     if "hash" in parsed.values:
+        from sampan.compose import wish
+
         wanted = parsed.text("hash")
         chosen = {service.name for service in services} if wanted == "*" else set(wanted.split(","))
         return [f"{service.name} {wish.digest(project, service)}" for service in services if service.name in chosen]
@@ -91,6 +93,8 @@ def _variables(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def version(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
     """Print the version."""
+    from sampan.cli.system import installed_version
+
     form = parsed.text("format", "pretty")
     if parsed.is_set("short"):
         printer.out(installed_version())

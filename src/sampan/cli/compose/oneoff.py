@@ -1,7 +1,6 @@
 """`sampan compose exec` and `run`: a command in a service's container, and a container for one command."""
 
 import os
-from typing import TYPE_CHECKING
 
 from sampan.cli import terminal
 from sampan.cli.compose import selection
@@ -12,6 +11,7 @@ from sampan.engine import container, run_options
 from sampan.engine import exec as engine_exec
 from sampan.errors import NotFound
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.settings.configuration import Settings

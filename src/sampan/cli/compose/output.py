@@ -1,9 +1,8 @@
 """Lines of many containers on one screen: each with its container's name, every service in a colour of its own."""
 
-from typing import TYPE_CHECKING
-
 from sampan.cli import render
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Parsed
     from sampan.cli.render import Printer

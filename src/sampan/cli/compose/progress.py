@@ -6,10 +6,9 @@
 On a terminal what is finished has a tick, and what only begins is not shown unless it takes time.
 """
 
-from typing import TYPE_CHECKING
-
 from sampan.cli import render
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Parsed
     from sampan.cli.render import Printer

@@ -1,11 +1,11 @@
 """The project that a command of compose is about, from the flags before it and the files they lead to."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from sampan.compose import files
 from sampan.errors import InvalidArgument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Parsed
     from sampan.cli.render import Printer

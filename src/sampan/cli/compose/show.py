@@ -1,24 +1,17 @@
 """`sampan compose ps`, `logs`, `images`, `ls`, `port`, `top`: what there is of a project."""
 
-import heapq
 import time
-from typing import TYPE_CHECKING
 
 from sampan.cli import format as formats
 from sampan.cli import listing
 from sampan.cli.compose import selection
-from sampan.cli.compose.output import Output
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.cli.logs import tail as parse_tail
-from sampan.compose import sight, wish
-from sampan.compose.follow import Follower
-from sampan.database import connection
-from sampan.engine import inspection, state
-from sampan.engine import logs as engine_logs
+from sampan.compose import label, sight
+from sampan.engine import inspection
 from sampan.errors import InvalidArgument, NotFound
-from sampan.image.store import Images
 from sampan.units import human_duration, human_size
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -129,6 +122,14 @@ def _document(settings: "Settings", one: "Seen", project_name: str) -> "Document
 
 def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show what the project's containers wrote, the oldest line first; with --follow what comes too."""
+    import heapq
+
+    from sampan.cli.compose.output import Output
+    from sampan.cli.logs import tail as parse_tail
+    from sampan.compose.follow import Follower
+    from sampan.engine import logs as engine_logs
+    from sampan.engine import state
+
     project = selection.load(parsed, settings, printer, parsed.arguments)
     output = Output(printer, parsed, project.name)
     seen = [one for one in sight.containers(settings, project.name) if not one.is_one_off]
@@ -145,9 +146,9 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     last = ""
     if parsed.is_set("follow"):
         last = state.timestamp(time.time_ns())
-    for moment, label, line in heapq.merge(*(stored(one) for one in seen), key=lambda told: told[0]):
+    for moment, name, line in heapq.merge(*(stored(one) for one in seen), key=lambda told: told[0]):
         if not last or moment < last:
-            output.show(label, line)
+            output.show(name, line)
     if parsed.is_set("follow"):
         follower = Follower(settings, output.show, since=last)
         for one in seen:
@@ -159,6 +160,9 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """List the images that the project's containers were made from."""
+    from sampan.database import connection
+    from sampan.image.store import Images
+
     form = formats.choose_plain(parsed)
     project = selection.load(parsed, settings, printer, parsed.arguments)
     rows: list[tuple[str, str, str, str, int]] = []
@@ -198,7 +202,7 @@ def ls(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         for one in chosen:
             counts[one.state] = counts.get(one.state, 0) + 1
         status = ", ".join(f"{word}({count})" for word, count in sorted(counts.items()))
-        rows.append((name, status, seen[0].row["Labels"].get(wish.FILES, "")))
+        rows.append((name, status, seen[0].row["Labels"].get(label.FILES, "")))
     if parsed.is_set("quiet"):
         for row in rows:
             printer.out(row[0])

@@ -1,12 +1,12 @@
 """Who makes a project's images: the builder for `build:`, a registry for the rest."""
 
 import os
-from typing import TYPE_CHECKING
 
 from sampan.database import connection
 from sampan.errors import InvalidArgument, NotFound
 from sampan.oci.reference import Reference
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -1,30 +1,30 @@
 """What `up`, `create` and `run` have in common: what was asked for, and the steps that lead there."""
 
-from typing import TYPE_CHECKING, Protocol
-
 from sampan.cli.compose.progress import Telling
 from sampan.cli.compose.source import ImageSource
 from sampan.cli.flags import Parsed, UsageError
 from sampan.compose import reconcile, sight, supply, teardown
-from sampan.compose.crew import HANDS, Watch
+from sampan.compose.crew import HANDS
 from sampan.compose.model import order
 from sampan.compose.reconcile import Choice
 from sampan.errors import InvalidArgument
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Protocol
 
     from sampan.cli.render import Printer
+    from sampan.compose.crew import Watch
     from sampan.compose.model.project import Project, Service
     from sampan.compose.sight import Seen
     from sampan.settings.configuration import Settings
 
+    class Following(Watch, Protocol):
+        """A watch that wants to know what has been started."""
 
-class Following(Watch, Protocol):
-    """A watch that wants to know what has been started."""
-
-    def on_started(self, service: str, containers: object) -> None:
-        """Hear that a service's containers run."""
+        def on_started(self, service: str, containers: object) -> None:
+            """Hear that a service's containers run."""
 
 
 class Work:

@@ -13,20 +13,24 @@ directory of the text that it stands in (`Base`).
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from sampan.compose.model import shortform
 from sampan.compose.model.node import Mapping, Node, Scalar, Sequence, mapping, sequence, text
 from sampan.errors import InvalidArgument
+from sampan.frozen import frozen, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    _Long = TypeVar("_Long", Mapping, Sequence)
 
 _EXTENSION = "x-"
 # Of one service; what a monitor holds.
 PORTS_AT_MOST = 1024
-_Long = TypeVar("_Long", Mapping, Sequence)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Base:
     """Where a text's relative paths begin: its project's `directory`, and the person's `home` for `~`."""
 
@@ -229,7 +233,7 @@ def _extends(node: Node, base: Base) -> Node:
     return _by_key(node, base, {"file": _path})
 
 
-def _retagged(node: _Long, like: Node) -> _Long:
+def _retagged(node: "_Long", like: Node) -> "_Long":
     """Return a long form with the `!reset` or `!override` of its short one."""
     return replace(node, tag=like.tag) if like.tag else node
 

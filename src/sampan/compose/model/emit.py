@@ -1,7 +1,6 @@
 """The model as a document: what `sampan compose config` prints, as docker's prints it. Pure."""
 
 import json
-from typing import Any
 
 import yaml
 
@@ -65,7 +64,7 @@ class _Dumper(yaml.SafeDumper):
         """Begin one more level (PyYAML's signature)."""
         super().increase_indent(flow, indentless=False)
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002, ANN401
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002
         """Return that nothing is written by reference (PyYAML's signature)."""
         return True
 

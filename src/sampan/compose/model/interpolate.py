@@ -1,11 +1,11 @@
 """Variables of a whole tree: each string value, never a key (Compose specification, interpolation). Pure."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from sampan.compose.model import template
 from sampan.compose.model.node import Mapping, Node, Scalar, Sequence
 from sampan.errors import InvalidArgument
+from sampan.frozen import replace
 
 
 def interpolate(node: Node, lookup: template.Lookup, on_unset: Callable[[str], None]) -> Node:

@@ -8,7 +8,6 @@ own project directory; variables are the caller's, over those of the project's `
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from sampan.compose.model import canonical, dotenv, interpolate, source
 from sampan.compose.model.canonical import Base
@@ -17,13 +16,14 @@ from sampan.compose.model.node import Mapping as Tree
 from sampan.compose.model.node import Node, Scalar, Sequence, mapping
 from sampan.compose.model.schema import plain
 from sampan.errors import InvalidArgument, NotFound
+from sampan.frozen import frozen
 
 # A chain of `extends`, or of files that include files.
 CHAIN_AT_MOST = 32
 SECTIONS = ("services", "networks", "volumes", "secrets", "configs")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """One compose file: what it is called, and what stands in it."""
 
@@ -31,7 +31,7 @@ class Text:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Request:
     """What is to be loaded: `texts` in order, the later over the earlier.
 
@@ -48,12 +48,12 @@ class Request:
     is_interpolated: bool = True
 
 
-@dataclass(slots=True)
 class Loader:
     """Loads one request; `unset` collects the variables that nobody set."""
 
-    request: Request
-    unset: dict[str, None] = field(default_factory=dict)
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.unset: dict[str, None] = {}
 
     def documents(self) -> list[Tree]:
         """Return the parsed texts."""

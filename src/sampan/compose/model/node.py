@@ -5,16 +5,15 @@ A scalar keeps the text that stood there beside the value it resolves to, since 
 its own.
 """
 
-from dataclasses import dataclass, replace
-
 from sampan.errors import Place
+from sampan.frozen import frozen, replace
 
 TEXT_SHOWN = 200
 
 Value = str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """One text: the path that a person knows it by, and its lines."""
 
@@ -27,7 +26,7 @@ class Source:
         return Place(self.path, line, text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scalar:
     """A single value; `text` is how it was written, `quoted` whether in quotes or as a block."""
 
@@ -44,7 +43,7 @@ class Scalar:
         return self.source.place(self.line)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sequence:
     """A list."""
 
@@ -59,7 +58,7 @@ class Sequence:
         return self.source.place(self.line)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mapping:
     """Keys and values in the order of the text; `lines` says where each key stands."""
 

@@ -5,21 +5,23 @@ where each key stands, for errors that only show later.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from sampan.compose.model import node as nodes
+from sampan.frozen import frozen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from sampan.errors import Place
 
 # A document of the specification's own words; Any, since whoever takes a value out narrows it at once.
-Values = dict[str, Any]
+Values = dict[str, "Any"]
 
 STARTED, HEALTHY, COMPLETED = "service_started", "service_healthy", "service_completed_successfully"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Dependency:
     """That a service waits for another: `condition` is STARTED, HEALTHY or COMPLETED."""
 
@@ -28,7 +30,7 @@ class Dependency:
     restarts: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Service:
     """One service in long forms, which begins `at`; in `environment` are its files' and the caller's values too."""
 
@@ -80,7 +82,7 @@ class Service:
         return self.node.place_of(key) if key in self.node.entries else self.at
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Resource:
     """A network, volume, secret or config: `key` names it in the file, `name` on this machine."""
 
@@ -91,7 +93,7 @@ class Resource:
     place: "Place"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen
 class Project:
     """A whole project; `disabled` are services whose profiles were not asked for."""
 

@@ -1,11 +1,8 @@
 """The checked project of a request: names, defaults, environments, and that all that is referred to is there. Pure."""
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from sampan.compose.model import dotenv, interpolate, order, schema, specification
 from sampan.compose.model.load import Loader, Request
@@ -13,7 +10,9 @@ from sampan.compose.model.node import Mapping as Tree
 from sampan.compose.model.node import Scalar
 from sampan.compose.model.project import COMPLETED, HEALTHY, Project, Resource, Service, Values
 from sampan.errors import InvalidArgument, NotFound
+from sampan.frozen import replace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.compose.model.template import Variable
     from sampan.errors import Place
@@ -74,7 +73,11 @@ def directory_name(directory: str) -> str:
     """
     word = os.path.basename(directory)
     name = re.sub(r"[^a-z0-9_-]", "", word.lower()).lstrip("_-")
-    return name or f"project-{hashlib.sha256(os.fsencode(word)).hexdigest()[:8]}"
+    if name:
+        return name
+    import hashlib  # rarely wanted, 3 ms
+
+    return f"project-{hashlib.sha256(os.fsencode(word)).hexdigest()[:8]}"
 
 
 def check_name(name: str) -> str:

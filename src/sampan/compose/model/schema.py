@@ -8,7 +8,6 @@ silent: `later` refuses it, `idle` warns that it has no effect.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from sampan import units
 from sampan.compose.model import slip
@@ -21,11 +20,11 @@ _FALSE = ("false", "no", "n", "off", "0")
 _EXTENSION = "x-"
 
 
-@dataclass(slots=True)
 class Report:
     """What is said besides errors."""
 
-    warnings: list[str] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
 
     def warn(self, text: str) -> None:
         """Add a warning once."""

@@ -10,7 +10,6 @@ libyaml's own words for a mistake name the place where it gave up; `slip` looks 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import yaml
 from yaml import _yaml
@@ -57,16 +56,18 @@ def _lines(content: bytes, path: str) -> tuple[str, ...]:
         ) from error
 
 
-@dataclass(slots=True)
 class _Events:
     """The stream of events, with what was counted and named so far."""
 
-    parser: _yaml.CParser
-    source: Source
-    nodes: int = 0
-    depth: int = 0
-    # Anchor -> what it names, and how many nodes that is.
-    anchors: dict[str, tuple[Node, int]] = field(default_factory=dict)
+    __slots__ = ("anchors", "depth", "nodes", "parser", "source")
+
+    def __init__(self, parser: _yaml.CParser, source: Source) -> None:
+        self.parser = parser
+        self.source = source
+        self.nodes = 0
+        self.depth = 0
+        # Anchor -> what it names, and how many nodes that is.
+        self.anchors: dict[str, tuple[Node, int]] = {}
 
     def next(self) -> yaml.Event:
         event = self.parser.get_event()

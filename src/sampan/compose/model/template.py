@@ -10,9 +10,9 @@ it would ask for is known without asking (`variables`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sampan.errors import InvalidArgument
+from sampan.frozen import frozen
 
 DEPTH = 16
 BYTES = 1 << 20
@@ -27,7 +27,7 @@ class Malformed(ValueError):
     """The text is no template; the message says why in a clause."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Variable:
     """One use of a variable; `operator` is empty where it has no word."""
 
