@@ -172,7 +172,7 @@ def _bsd_time(process: Process) -> str:
 
 
 def _flags(process: Process) -> str:
-    """Return the state letter with ps's marks: nice, session leader, threads, foreground."""
+    """Return the state letter with ps's marks: nice, leader, threads, foreground."""
     fields = process.fields
     nice = int(fields[16])
     marks = "<" if nice < 0 else "N" if nice > 0 else ""
