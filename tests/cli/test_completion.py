@@ -209,7 +209,13 @@ def test_fish(shells: Path, here: dict[str, str], sampan: Command, busybox_tar: 
         return done.stdout.splitlines()
 
     assert complete("sampan imp") == [f"import\t{summary.SUMMARIES['import']}"]
-    assert [line.split("\t")[0] for line in complete("sampan container r")] == ["remove", "restart", "rm", "run"]
+    assert [line.split("\t")[0] for line in complete("sampan container r")] == [
+        "remove",
+        "rename",
+        "restart",
+        "rm",
+        "run",
+    ]
     assert [line.split("\t")[0] for line in complete("sampan run busyb")] == ["busybox:1.36"]
     assert [line.split("\t")[0] for line in complete("sampan run --detach busyb")] == ["busybox:1.36"]
     assert [line.split("\t")[0] for line in complete("sampan run --interac")] == ["--interactive"]

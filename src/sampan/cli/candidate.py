@@ -270,6 +270,7 @@ def _recipes(_line: _Line, _settings: "Settings") -> "Iterator[Candidate]":
 # What a usage calls it -> who knows what is here. `NAME` alone is an image too: push, pull and inspect take it.
 _FINDERS: "tuple[tuple[str, Callable[[_Line, Settings], Iterator[Candidate]]], ...]" = (
     ("CONTAINER", _containers),
+    ("LOCAL|-", _containers),
     ("NAME|ID", _containers),
     ("IMAGE", _images),
     ("NAME|ID", _images),
