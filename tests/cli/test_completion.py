@@ -123,7 +123,7 @@ def test_compose(sampan: Command, busybox_tar: str, tmp_path: Path) -> None:
         return [each.split("\t")[0] for each in told.stdout.splitlines()]
 
     assert {"up", "down", "exec"} <= set(words(""))
-    assert not {"watch", "top"} & set(words(""))
+    assert not {"watch", "attach"} & set(words(""))
     assert {"--file", "--profile"} <= set(words("--"))
     assert {"--detach", "--scale"} <= set(words("up", "-"))
     assert words("-f", "") == words("up", "") == words("-f", "nothing.yaml", "up", "") == []

@@ -56,8 +56,8 @@ def test_it_stands_still_and_goes_on(sampan: Command, busybox: str, settings: Se
     deadline = time.monotonic() + 20
     while not os.path.exists(log):
         assert time.monotonic() < deadline
-    with committing.hold(settings, "box", pause=True) as held:
-        assert held.is_paused
+    with committing.hold(settings, "box", pause=True):
+        assert "(Paused)" in sampan("ps", check=True).stdout
         size = os.stat(log).st_size
         sampan("ps", check=True)
         assert os.stat(log).st_size == size
@@ -68,6 +68,10 @@ def test_it_stands_still_and_goes_on(sampan: Command, busybox: str, settings: Se
         os._exit(9)  # without letting go
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
     _await_growth(log)
+    sampan("pause", "box", check=True)
+    with committing.hold(settings, "box", pause=True):
+        pass
+    assert "(Paused)" in sampan("ps", check=True).stdout
     sampan("rm", "-f", "box", check=True)
 
 

@@ -25,11 +25,10 @@ class Held:
     """A container that holds still; use it in a `with`.
 
     `upper` holds its changes, with ids that are moved by `shift`; `made` are the places of its mounts in there, and
-    `touched` the directories around them as the image has them: (mode, uid, gid). `is_paused` tells whether it runs and
-    was frozen.
+    `touched` the directories around them as the image has them: (mode, uid, gid).
     """
 
-    __slots__ = ("_guard", "_root", "container", "is_paused", "made", "shift", "touched", "upper")
+    __slots__ = ("_guard", "_root", "container", "made", "shift", "touched", "upper")
 
     def __init__(self, container: "Container", root: visit.Root, upper: str) -> None:
         self.container = container
@@ -37,7 +36,6 @@ class Held:
         self.shift = 0
         self.made = frozenset(path[1:] for path in changes.STUBS)
         self.touched: dict[str, tuple[int, int, int]] = {}
-        self.is_paused = False
         self._root = root
         self._guard: tuple[int, int] | None = None
 
@@ -56,7 +54,6 @@ class Held:
         os.close(reading)
         self._guard = (pid, writing)
         group.freeze()
-        self.is_paused = True
 
     def __enter__(self) -> "Self":
         """Return itself."""
@@ -97,12 +94,13 @@ def hold(settings: "Settings", name: str, *, pause: bool) -> Held:
 
 
 def _pause(held: Held, told: state.State) -> None:
-    if told.cgroup is None:
+    # What somebody paused stays so.
+    if told.cgroup is None or state.is_paused(told):
         return
     try:
         held.pause(cgroup.parse(told.cgroup))
     except (Unsupported, OSError):
-        pass  # a normal user's container on cgroup v1 has no freezer: `is_paused` says so
+        pass  # a normal user's container on cgroup v1 has no freezer
 
 
 def _touched(

@@ -245,10 +245,10 @@ class _Start:
         if created is None or listener is None or pipes is None:
             raise Internal("a start is not complete")
         if group is None:
-            # A foreign runtime made it: `exec` goes there, too.
-            group = cgroup.of(created.pid)
-            self._state.cgroup = group.document()
-        group.close()
+            # A foreign runtime made it; all that is done with containers needs to know it.
+            self._state.cgroup = cgroup.of_process(created.pid)
+        else:
+            group.close()
         network = self._connector.document()
         self._state.status = state.RUNNING
         self._state.pid = created.pid
@@ -283,7 +283,7 @@ class _Start:
             "followers": [] if self._before is None else self._before["followers"],
             "delay": 0.0 if self._before is None else self._before["delay"],
             "seccomp_program": self._probe_filter() if plan else None,
-            "oom_file": _oom_file(group.document()),
+            "oom_file": _oom_file(self._state.cgroup),
             "fds": {
                 "pidfd": created.pidfd,
                 "lock": self._lock_fd,
@@ -391,8 +391,10 @@ def _lower_oom_score() -> int | None:
     return own
 
 
-def _oom_file(group: "Document") -> str:
+def _oom_file(group: "Document | None") -> str:
     """Return the file in which the kernel counts OOM kills: `watch` reads it without the code that makes cgroups."""
+    if group is None:
+        return ""  # what a foreign runtime started has ended already
     if group["cgroup"] == 1:
         return f"{group['directories'].get('memory', '')}/memory.oom_control"
     return f"{group['directory']}/memory.events"

@@ -44,10 +44,9 @@ def find(settings: "Settings", name: str) -> Running:
 
 def group(told: state.State) -> "cgroup.Cgroup":
     """Return the cgroup of a container that runs."""
-    document = told.cgroup if told.runtime is None else cgroup.of_process(told.pid)
-    if document is None:
+    if told.cgroup is None:
         raise Conflict("the container has just ended")
-    return cgroup.parse(document)
+    return cgroup.parse(told.cgroup)
 
 
 def processes(told: state.State) -> list[int]:

@@ -313,7 +313,7 @@ def take_lock(directory: str) -> int | None:
 
 def is_paused(told: State) -> bool:
     """Ask the kernel whether a running container's processes were told to stand still."""
-    return told.status == RUNNING and is_frozen(_group(told))
+    return told.status == RUNNING and is_frozen(told.cgroup)
 
 
 def is_frozen(group: "Document | None") -> bool:
@@ -327,15 +327,6 @@ def is_frozen(group: "Document | None") -> bool:
             return file.read(32).strip() not in (b"THAWED", b"0")
     except OSError:
         return False
-
-
-def _group(told: State) -> "Document | None":
-    """Return the container's cgroup; a foreign runtime's is where its first process is."""
-    if told.runtime is None:
-        return told.cgroup
-    from sampan.runtime import cgroup
-
-    return cgroup.of_process(told.pid)
 
 
 def write_update(directory: str, told: State, options: "Document") -> None:

@@ -122,17 +122,3 @@ def parse(document: "Document") -> "Cgroup":
     from sampan.runtime import cgroup_v2
 
     return cgroup_v2.Cgroup(document["directory"])
-
-
-def of(pid: int) -> "Cgroup":
-    """Return the group that another runtime has put process `pid` into. cgroups(7), /proc/[pid]/cgroup."""
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
-        lines = [line.rstrip("\n").split(":", 2) for line in file]
-    paths = {name: path for _, names, path in lines for name in names.split(",")}
-    from sampan.runtime import cgroup_v1
-
-    if "memory" in paths or "pids" in paths:
-        return cgroup_v1.Cgroup.at(paths)
-    from sampan.runtime import cgroup_v2
-
-    return cgroup_v2.Cgroup(f"{cgroup_v2.mount_point()}{paths['']}")

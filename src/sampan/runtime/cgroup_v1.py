@@ -13,9 +13,6 @@ from sampan.runtime import cgroupfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
-
     from sampan.document import Document
     from sampan.oci.runtime import Resources
 
@@ -109,12 +106,6 @@ class Cgroup:
         self._directories = directories
         self._tasks: list[int] = []
         self.fd: int | None = None
-
-    @classmethod
-    def at(cls, paths: "Mapping[str, str]") -> "Self":
-        """Return the group whose path in each controller's hierarchy is given."""
-        found = hierarchies()
-        return cls({name: f"{found[name]}{paths[name]}" for name in (*_CONTROLLERS, "devices") if name in paths})
 
     def open(self) -> None:
         """Open the `tasks` files that the child will write to: it may see no cgroup file system any more."""
