@@ -174,6 +174,22 @@ def test_create_then_start(shop: Shop) -> None:
     shop.compose("down", "-v")
 
 
+def test_limits(shop: Shop) -> None:
+    """Both spellings of a service's limits reach the kernel."""
+    shop.write(
+        "services:\n"
+        "  a: {image: busybox, command: sleep 60, mem_limit: 64m, mem_reservation: 32m, pids_limit: 20, cpus: 0.5}\n"
+        "  b:\n    image: busybox\n    command: sleep 60\n    deploy:\n      resources:\n"
+        "        limits: {memory: 64m, pids: 20, cpus: '0.5'}\n        reservations: {memory: 32m}\n"
+    )
+    shop.compose("up", "-d")
+    for identity in shop.ids().values():
+        told = json.loads(shop.sampan("inspect", identity).stdout)[0]["HostConfig"]
+        wanted = {"Memory": 64 << 20, "MemoryReservation": 32 << 20, "PidsLimit": 20, "NanoCpus": 500_000_000}
+        assert {key: told[key] for key in wanted} == wanted
+    shop.compose("down", "-t", "0")
+
+
 def test_logs(shop: Shop) -> None:
     """Lines have their container's name; --tail, --no-log-prefix and a service choose."""
     shop.write(TWO)

@@ -85,7 +85,8 @@ def _options(
 ) -> RunOptions:
     values = service.values
     seccomp, no_new_privileges = run_options.parse_security_options(values.get("security_opt", ()))
-    limits = values.get("deploy", {}).get("resources", {}).get("limits", {})
+    resources = values.get("deploy", {}).get("resources", {})
+    limits, reservations = resources.get("limits", {}), resources.get("reservations", {})
     grace = values.get("stop_grace_period")
     return RunOptions(
         image_name(project, service),
@@ -101,6 +102,7 @@ def _options(
         volumes=(*_volumes(project, service, inherited), *material.mounts(settings, project, service)),
         memory_bytes=_bytes(values.get("mem_limit", limits.get("memory"))),
         memory_swap_bytes=_bytes(values.get("memswap_limit")),
+        memory_reservation_bytes=_bytes(values.get("mem_reservation", reservations.get("memory"))),
         cpu_quota_us=_quota(values, limits),
         cpu_shares=values.get("cpu_shares"),
         pids_limit=values.get("pids_limit", limits.get("pids")),

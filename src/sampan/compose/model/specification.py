@@ -98,7 +98,7 @@ _DEPLOY = keys(
                         "cpus": idle(number),
                         "devices": later(anything),
                         "generic_resources": later(anything),
-                        "memory": idle(size),
+                        "memory": size,
                     }
                 ),
             }
@@ -238,7 +238,7 @@ _SERVICE = keys(
         ),
         "mac_address": later(string),
         "mem_limit": size,
-        "mem_reservation": idle(size),
+        "mem_reservation": size,
         "mem_swappiness": later(integer),
         "memswap_limit": size,
         "models": later(anything),
