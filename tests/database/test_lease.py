@@ -30,6 +30,22 @@ def test_a_lease_holds_until_its_end(database: Database) -> None:
     assert list(database.execute(HELD)) == []
 
 
+def test_an_interrupt_between_begin_and_its_block(database: Database) -> None:
+    """Ctrl-C comes when it likes: what it left open takes nothing of the lease's end along."""
+    with pytest.raises(KeyboardInterrupt):
+        _strike(database)
+    with connection.open(Settings({"SAMPAN_ROOT": database.root}, 0)) as other:
+        assert list(other.execute("SELECT kind FROM leases")) == []
+
+
+def _strike(database: Database) -> None:
+    with Lease(database, "build") as one:
+        one.hold("blob:a")
+        database.transaction().__enter__()
+        database.execute("INSERT INTO leases(kind, pid, start_time, boot_id) VALUES('half', 1, 1, '')")
+        raise KeyboardInterrupt
+
+
 def _hold_and_fail(database: Database) -> None:
     with Lease(database, "pull") as one:
         one.hold("blob:a", "blob:b")

@@ -89,6 +89,12 @@ class Database:
         """
         return Transaction(self)
 
+    def abandon(self) -> None:
+        """Roll back a transaction that was cut off from its block: Ctrl-C may come between BEGIN and the block."""
+        self._depth = 0
+        if self._connection.in_transaction:
+            _roll_back(self)
+
     def close(self) -> None:
         """Close the connection; idempotent. In a forked child nothing happens: its close would harm the parent's."""
         if os.getpid() == self._pid:

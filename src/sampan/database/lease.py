@@ -46,8 +46,10 @@ class Lease:
             for name in objects:
                 database.execute("INSERT OR IGNORE INTO holds(lease_id, object) VALUES(?, ?)", (self._id, name))
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: "type[BaseException] | None", *exception: object) -> None:
         """Let go of everything."""
+        if kind is not None:
+            self._database.abandon()
         self._database.execute("DELETE FROM leases WHERE id = ?", (self._id,))
 
 
