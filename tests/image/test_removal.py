@@ -142,6 +142,20 @@ def test_a_cached_build_keeps_its_layer(database: Database) -> None:
     fleet.check(database)
 
 
+def test_a_forgotten_build_takes_its_trace_along(database: Database) -> None:
+    """What no image has goes, with how else it was found; what is still there keeps it."""
+    for number, key in enumerate(("gone", "kept")):
+        digest, size = Content(database.root).put(key.encode())
+        row = (key, str(digest), str(digest), size, 0)
+        database.execute("INSERT INTO builds(key, layer, diff_id, size_bytes, used) VALUES(?, ?, ?, ?, ?)", row)
+        database.execute("INSERT INTO traces(key, trace_key, facts, used) VALUES(?, 't', '{}', ?)", (key, number))
+    database.execute("INSERT INTO images(id, manifest, config, created) VALUES('i', 'm', '{}', 0)")
+    layer = ("i", 0, str(digest), str(digest), "c", "t", size)
+    database.execute("INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?)", layer)
+    assert removal.forget_builds(database) == ("gone",)
+    assert list(database.execute("SELECT key FROM traces")) == [("kept",)]
+
+
 def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(database: Database) -> None:
     """Files of other processes in blobs/partial are judged by their process."""
     content = Content(database.root)

@@ -85,6 +85,7 @@ def forget_builds(database: "Database", *, every: bool = False) -> tuple[str, ..
             "DELETE FROM builds WHERE ? OR layer NOT IN (SELECT digest FROM layers) RETURNING key", (every,)
         )
         keys = sorted(row[0] for row in rows)
+        database.execute("DELETE FROM traces WHERE key NOT IN (SELECT key FROM builds)")
     if every:
         # A fragment may be deleted at any time; its record first, since that is what names it.
         directory = f"{database.root}/cache/fragments"
