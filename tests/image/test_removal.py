@@ -144,14 +144,16 @@ def test_a_cached_build_keeps_its_layer(database: Database) -> None:
 
 def test_a_forgotten_build_takes_its_trace_along(database: Database) -> None:
     """What no image has goes, with how else it was found; what is still there keeps it."""
-    for number, key in enumerate(("gone", "kept")):
+    layers = {}
+    for key in ("gone", "kept"):
         digest, size = Content(database.root).put(key.encode())
+        layers[key] = str(digest)
         row = (key, str(digest), str(digest), size, 0)
         database.execute("INSERT INTO builds(key, layer, diff_id, size_bytes, used) VALUES(?, ?, ?, ?, ?)", row)
-        database.execute("INSERT INTO traces(key, trace_key, facts, used) VALUES(?, 't', '{}', ?)", (key, number))
+        database.execute("INSERT INTO traces(key, trace_key, facts, used) VALUES(?, 't', '{}', 0)", (key,))
     database.execute("INSERT INTO images(id, manifest, config, created) VALUES('i', 'm', '{}', 0)")
-    layer = ("i", 0, str(digest), str(digest), "c", "t", size)
-    database.execute("INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?)", layer)
+    row = ("i", 0, layers["kept"], layers["kept"], "c", "t", 4)
+    database.execute("INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?)", row)
     assert removal.forget_builds(database) == ("gone",)
     assert list(database.execute("SELECT key FROM traces")) == [("kept",)]
 
