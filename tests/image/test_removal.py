@@ -152,8 +152,8 @@ def test_a_forgotten_build_takes_its_trace_along(database: Database) -> None:
         database.execute("INSERT INTO builds(key, layer, diff_id, size_bytes, used) VALUES(?, ?, ?, ?, ?)", row)
         database.execute("INSERT INTO traces(key, trace_key, facts, used) VALUES(?, 't', '{}', 0)", (key,))
     database.execute("INSERT INTO images(id, manifest, config, created) VALUES('i', 'm', '{}', 0)")
-    row = ("i", 0, layers["kept"], layers["kept"], "c", "t", 4)
-    database.execute("INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?)", row)
+    layer = ("i", 0, layers["kept"], layers["kept"], "c", "t", 4)
+    database.execute("INSERT INTO layers VALUES(?, ?, ?, ?, ?, ?, ?)", layer)
     assert removal.forget_builds(database) == ("gone",)
     assert list(database.execute("SELECT key FROM traces")) == [("kept",)]
 
