@@ -280,8 +280,9 @@ set -e
 cd /app
 echo more >> app.py; chmod 700 pkg/a.py; chown 7:8 pkg/b.py; mv run.sh moved.sh; rm link; ln -s pkg link
 ln requirements.txt second; mkdir pkg/sub; mv pkg/sub other; cp -a pkg copy; rm -r pkg; mkdir pkg; : > pkg/new
-stat -c '%n %F %a %u:%g %s %h %Y' copy/* /app/* > /stat 2>/dev/null
-cat copy/a.py big odd/* > /content; ls -Al . odd > /names
+stat -c '%n %F %a %u:%g %s %h' copy/* /app/* > /stat
+stat -c '%n %Y' copy/a.py copy/b.py big odd/* requirements.txt moved.sh > /times; stat -c %b big odd/* > /blocks
+cat copy/a.py big odd/* > /content; ls -A . odd > /names
 find / -xdev -path /proc -prune -o -name '*.py' -print > /found
 dd if=big of=/tail bs=1 skip=2999990 2>/dev/null
 touch -d '2020-01-01' app.py copy/a.py; mkfifo pipe; sh moved.sh > /ran; test ! -w /app/big || test -w /app/big
