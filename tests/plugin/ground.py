@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from sampan.settings.configuration import Settings
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = os.path.join(os.path.dirname(sys.executable), "sampan")
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+_TAKE_DOWN_SECONDS = 3.0
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +71,10 @@ def take_bridges_down(root: str) -> None:
     """Take away what a store's networks are on this machine; the next start there brings it up again."""
     for network in _networks(root):
         if netlink.index_of(network.interface) is not None:
+            # The kernel takes a namespace's interfaces down in its own time, and a bridge with ports stays.
+            deadline = time.monotonic() + _TAKE_DOWN_SECONDS
+            while bridge.ports(network.interface) and time.monotonic() < deadline:
+                time.sleep(0.01)
             bridge.remove(network)
             firewall.remove(network)
 
