@@ -63,7 +63,7 @@ class Mirrors:
         except BaseException:
             # Nobody serves: a path that was left would make who looks at it wait for ever.
             for place in self.places.values():
-                syscalls.umount2(place, _MNT_DETACH)
+                syscalls.umount2(place, syscalls.MNT_DETACH)
             raise
         finally:
             for device in devices.values():
@@ -79,9 +79,6 @@ class Mirrors:
         _, status = os.waitpid(self._pid, 0)
         if status:
             raise Lost("it did not write down what was asked for")
-
-
-_MNT_DETACH = 2  # umount2(2)
 
 
 def _attach(mounted: int, place: str) -> str:

@@ -50,11 +50,15 @@ class Runs:
 
     def make(self, work: "Work") -> "list[Result]":
         """Make each (`solver.Executor`); raises what failed, with the line that asked for it."""
-        return [self._reused(vertex, results) or self._run(vertex, results) for vertex, results in work]
+        return [self._one(vertex, results) for vertex, results in work]
 
-    def _reused(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result | None:
+    def _one(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result:
+        is_wanted = self._stock.workshop.settings.build_cache == trace.SETTING
+        traced = trace.layers(vertex, results) if is_wanted else []
+        return self._reused(vertex, results, traced) or self._run(vertex, results, traced)
+
+    def _reused(self, vertex: "Vertex", results: "tuple[Result, ...]", traced: "list[int]") -> Result | None:
         """Return what an earlier run came to that saw of the context what this one would see; see `trace`."""
-        traced = self._traced(vertex, results)
         if not traced or self._no_cache:
             return None
         cache, sink = self._stock.workshop.cache, self._stock.workshop.sink
@@ -85,12 +89,7 @@ class Runs:
                 return changed
         return None
 
-    def _traced(self, vertex: "Vertex", results: "tuple[Result, ...]") -> list[int]:
-        is_wanted = self._stock.workshop.settings.build_cache == trace.SETTING
-        return trace.layers(vertex, results) if is_wanted else []
-
-    def _run(self, vertex: "Vertex", results: "tuple[Result, ...]") -> Result:
-        traced = self._traced(vertex, results)
+    def _run(self, vertex: "Vertex", results: "tuple[Result, ...]", traced: "list[int]") -> Result:
         # What an older run of the same saw says nothing of this one's layer.
         self._stock.workshop.cache.forget_trace(vertex.digest)
         try:

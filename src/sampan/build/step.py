@@ -39,6 +39,7 @@ from sampan.database import lease as leases
 from sampan.document import parse, render
 from sampan.errors import Exhausted, Internal, InvalidArgument, SampanError
 from sampan.events import Event
+from sampan.frozen import frozen
 from sampan.network import ipam
 from sampan.network.endpoint import Endpoint
 from sampan.runtime import idmap, idrange
@@ -100,29 +101,26 @@ _MESSAGE_BYTES = 1 << 18
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from sampan.build.step_process import main; main()"
 
 
+@frozen
 class Layers:
     """Shows what is at `path` in a chain of layers, lowest first; changes are lost, or refused without `writable`."""
 
-    __slots__ = ("layers", "path", "target", "writable")
-
-    def __init__(self, *, target: str, layers: "tuple[Result, ...]", path: str = "/", writable: bool = False) -> None:
-        self.target = target
-        self.layers = layers
-        self.path = path
-        self.writable = writable
+    target: str
+    layers: "tuple[Result, ...]"
+    path: str = "/"
+    writable: bool = False
 
 
+@frozen
 class Directory:
     """Shows a directory or file of this machine."""
 
-    __slots__ = ("source", "target", "writable")
-
-    def __init__(self, *, target: str, source: str, writable: bool = False) -> None:
-        self.target = target
-        self.source = source
-        self.writable = writable
+    target: str
+    source: str
+    writable: bool = False
 
 
+@frozen
 class Cache:
     """A directory that lasts from build to build, called `id`. Its first owner and mode are those given.
 
@@ -130,84 +128,53 @@ class Cache:
     each other (`locked`).
     """
 
-    __slots__ = ("gid", "id", "mode", "read_only", "sharing", "target", "uid")
-
-    def __init__(
-        self,
-        *,
-        target: str,
-        id: str,
-        mode: int = 0o755,
-        uid: int = 0,
-        gid: int = 0,
-        sharing: str = SHARED,
-        read_only: bool = False,
-    ) -> None:
-        self.target = target
-        self.id = id
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
-        self.sharing = sharing
-        self.read_only = read_only
+    target: str
+    id: str
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    sharing: str = SHARED
+    read_only: bool = False
 
 
+@frozen
 class Tmpfs:
     """An empty directory in memory."""
 
-    __slots__ = ("size_bytes", "target")
-
-    def __init__(self, *, target: str, size_bytes: int = 0) -> None:
-        self.target = target
-        self.size_bytes = size_bytes
+    target: str
+    size_bytes: int = 0
 
 
+@frozen
 class File:
     """A file that is never on a disk, of a secret for example."""
 
-    __slots__ = ("content", "gid", "mode", "target", "uid")
-
-    def __init__(self, *, target: str, content: bytes, mode: int = 0o400, uid: int = 0, gid: int = 0) -> None:
-        self.target = target
-        self.content = content
-        self.mode = mode
-        self.uid = uid
-        self.gid = gid
+    target: str
+    content: bytes
+    mode: int = 0o400
+    uid: int = 0
+    gid: int = 0
 
 
 Mount = Layers | Directory | Cache | Tmpfs | File
 
 
+@frozen
 class Step:
     """What is run: `args` and `env` (`KEY=value`) as execve takes them, `user` as docker's USER.
 
     `add_hosts` are `NAME:ADDRESS`; `network` is `bridge`, `none` or `host`. PATH and HOME are set where `env` has none.
     """
 
-    __slots__ = ("add_hosts", "args", "cwd", "env", "hostname", "mounts", "network", "shm_bytes", "user")
-
-    def __init__(
-        self,
-        *,
-        args: tuple[str, ...],
-        env: tuple[str, ...] = (),
-        cwd: str = "/",
-        user: str = "",
-        mounts: tuple[Mount, ...] = (),
-        network: str = BRIDGE,
-        add_hosts: tuple[str, ...] = (),
-        hostname: str = HOSTNAME,
-        shm_bytes: int = 0,
-    ) -> None:
-        self.args = args
-        self.env = env
-        self.cwd = cwd
-        self.user = user
-        self.mounts = mounts
-        self.network = network
-        self.add_hosts = add_hosts
-        self.hostname = hostname
-        self.shm_bytes = shm_bytes
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    cwd: str = "/"
+    user: str = ""
+    mounts: tuple[Mount, ...] = ()
+    network: str = BRIDGE
+    add_hosts: tuple[str, ...] = ()
+    hostname: str = HOSTNAME
+    shm_bytes: int = 0
 
     @property
     def command(self) -> str:

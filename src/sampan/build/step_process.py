@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from sampan.document import Document
+    from sampan.kernel.fuse import Owners
     from sampan.runtime.process import Created
 
 BRIDGE, HOST = "bridge", "host"
@@ -168,18 +169,22 @@ class _Runner:
         if not sources:
             return
         try:
-            self._mirrors = Mirrors(self._memory, sources, self._shown_owners, f"{self._request['directory']}/asked")
+            self._mirrors = Mirrors(self._memory, sources, self._shown_owners(), f"{self._request['directory']}/asked")
         except OSError:
             return  # then it depends on all of its files
         self._lowers = tuple(self._mirrors.places.get(position, path) for position, path in enumerate(lowers))
 
-    def _shown_owners(self, uid: int, gid: int) -> tuple[int, int]:
-        """Return the owner that a mirror shows, since no mount maps the ids of FUSE on every kernel."""
+    def _shown_owners(self) -> "Owners":
+        """Return the owners that a mirror shows, since no mount maps the ids of FUSE on every kernel."""
         if not self._request["is_idmapped"]:
-            return uid, gid
+            return lambda uid, gid: (uid, gid)
         mappings = idmap.Range(self._request["range"]).mappings()
-        shown = [idmap.host_id(mappings, id) for id in (uid, gid)]
-        return tuple(_NOBODY if id is None else id for id in shown)  # type: ignore[return-value]  # two of them
+
+        def shown(id: int) -> int:
+            found = idmap.host_id(mappings, id)
+            return _NOBODY if found is None else found
+
+        return lambda uid, gid: (shown(uid), shown(gid))
 
     def _choose_network(self) -> None:
         """Take the machine's own network where a normal user's containers have no way out, and say so."""

@@ -13,6 +13,7 @@ import os
 import urllib.parse
 from collections.abc import Mapping
 
+from sampan.frozen import frozen
 from sampan.settings import apt as apts
 from sampan.settings import index, trust
 from sampan.settings.configuration import Settings
@@ -31,23 +32,14 @@ _LOOPBACK = ("localhost", "::1")
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 
 
+@frozen
 class Trust:
     """`files` below DIRECTORY, `directories` of this machine by their names there, `env`, and loopback `ports`."""
 
-    __slots__ = ("directories", "env", "files", "ports")
-
-    def __init__(
-        self,
-        *,
-        files: Mapping[str, bytes],
-        directories: Mapping[str, str],
-        env: Mapping[str, str],
-        ports: tuple[int, ...],
-    ) -> None:
-        self.files = files
-        self.directories = directories
-        self.env = env
-        self.ports = ports
+    files: Mapping[str, bytes]
+    directories: Mapping[str, str]
+    env: Mapping[str, str]
+    ports: tuple[int, ...]
 
 
 def of(settings: Settings, *, is_single_id: bool = False) -> Trust:

@@ -15,7 +15,7 @@ import errno
 import os
 import stat
 
-from sampan.errors import Conflict, Corrupt, Exhausted, Unsupported
+from sampan.errors import Conflict, Corrupt, Unsupported
 from sampan.kernel import syscalls
 from sampan.runtime import target
 from sampan.storage import tape as tar
@@ -82,7 +82,7 @@ class Placer:
         """Place all. Raises Conflict, Corrupt, Exhausted, Unsupported, OSError."""
         try:
             while entry := self._tape.next():
-                path = self._renamed(self._normalised(entry.name))
+                path = self._renamed(self._tape.relative(entry.name))
                 if path:
                     self._place(path, entry)
             for path, mtime_ns in reversed(self._times.items()):
@@ -90,18 +90,6 @@ class Placer:
             self._tape.drain()
         finally:
             self._leave()
-
-    def _normalised(self, name: bytes) -> bytes:
-        """Return `name` without `.`, `..` and empty parts: a `..` ends at the directory."""
-        parts: list[bytes] = []
-        for part in name.split(b"/"):
-            if part == b"..":
-                del parts[-1:]
-            elif part not in {b"", b"."}:
-                parts.append(part)
-        if len(parts) > self._tape.bounds.depth:
-            raise Exhausted(f"a path in the archive has more than {self._tape.bounds.depth} parts")
-        return b"/".join(parts)
 
     def _renamed(self, path: bytes) -> bytes:
         if self._rules.rename is None:
@@ -166,7 +154,7 @@ class Placer:
 
     def _link(self, parent: int, name: bytes, path: bytes, entry: "Entry") -> None:
         """Make a further name of a file that the archive has brought."""
-        old = self._renamed(self._normalised(entry.link))
+        old = self._renamed(self._tape.relative(entry.link))
         if old == path:
             return
         _clear(parent, name, path)

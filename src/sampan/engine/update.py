@@ -15,6 +15,7 @@ from sampan.database import connection
 from sampan.engine import config, record, rootless, running, specification, state, sweep
 from sampan.engine.run_options import RestartPolicy, RunOptions
 from sampan.errors import Conflict, InvalidArgument, Unsupported
+from sampan.frozen import frozen
 from sampan.oci.runtime import Resources
 
 TYPE_CHECKING = False
@@ -27,45 +28,28 @@ if TYPE_CHECKING:
 _SHARES = 1024  # the kernel's default
 
 
+@frozen
 class Change:
     """What is to be otherwise; None stays as it is. Fields as RunOptions has them; `pids_limit` -1 is none."""
 
-    __slots__ = (
-        "cpu_quota_us",
-        "cpu_shares",
-        "memory_bytes",
-        "memory_reservation_bytes",
-        "memory_swap_bytes",
-        "pids_limit",
-        "restart",
-    )
-
-    def __init__(
-        self,
-        *,
-        memory_bytes: int | None = None,
-        memory_swap_bytes: int | None = None,
-        memory_reservation_bytes: int | None = None,
-        cpu_quota_us: int | None = None,
-        cpu_shares: int | None = None,
-        pids_limit: int | None = None,
-        restart: RestartPolicy | None = None,
-    ) -> None:
-        self.memory_bytes = memory_bytes
-        self.memory_swap_bytes = memory_swap_bytes
-        self.memory_reservation_bytes = memory_reservation_bytes
-        self.cpu_quota_us = cpu_quota_us
-        self.cpu_shares = cpu_shares
-        self.pids_limit = pids_limit
-        self.restart = restart
+    memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    memory_reservation_bytes: int | None = None
+    cpu_quota_us: int | None = None
+    cpu_shares: int | None = None
+    pids_limit: int | None = None
+    restart: RestartPolicy | None = None
 
     def is_empty(self) -> bool:
         """Tell whether nothing is to be otherwise."""
-        return all(getattr(self, name) is None for name in self.__slots__)
+        return all(getattr(self, name) is None for name in _FIELDS)
 
     def has_limits(self) -> bool:
         """Tell whether a limit is."""
-        return any(getattr(self, name) is not None for name in self.__slots__ if name != "restart")
+        return any(getattr(self, name) is not None for name in _FIELDS if name != "restart")
+
+
+_FIELDS = tuple(Change.__annotations__)
 
 
 def update(settings: "Settings", name: str, change: Change) -> None:
@@ -93,7 +77,7 @@ def update(settings: "Settings", name: str, change: Change) -> None:
 def _changed(container: "Container", change: Change) -> RunOptions:
     """Return the container's options with the change; raises InvalidArgument, Conflict."""
     options = RunOptions.parse(container.options.document())
-    for field in change.__slots__:
+    for field in _FIELDS:
         value = getattr(change, field)
         if value is not None:
             setattr(options, field, value)
@@ -130,7 +114,7 @@ def _update_running(
         _limit(running.group(told), before, container.options, change)
     try:
         fields = container.options.document()
-        state.write_update(directory, told, {name: fields[name] for name in Change.__slots__})
+        state.write_update(directory, told, {name: fields[name] for name in _FIELDS})
         record.update(database, container)
     except BaseException:
         if change.has_limits():

@@ -271,7 +271,7 @@ def _enter_running(root: Root, *, bare: bool) -> int:
     if flags:
         syscalls.setns(root.pidfd, flags)
     if flags & syscalls.CLONE_NEWUSER:
-        _become_root()
+        namespaces.become_root()
     if not bare:
         return root_fd
     os.close(root_fd)
@@ -288,28 +288,13 @@ def _enter_stopped(root: Root, *, writes: bool, bare: bool) -> int:
     _forget_imports()
     if userns_fd >= 0:
         syscalls.setns(userns_fd, syscalls.CLONE_NEWUSER)
-        _become_root()
+        namespaces.become_root()
     return root_fd
 
 
 def _forget_imports() -> None:
     """Make every further import fail: in there it would run the container's files as us."""
     sys.path, sys.meta_path, sys.path_hooks, sys.path_importer_cache = [], [], [], {}
-
-
-def _become_root() -> None:
-    """Be the root of the user namespace that was joined."""
-    try:
-        os.setgroups(())
-    except PermissionError:
-        pass  # a map of a single id denies it, and has no group to drop
-    try:
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-    except OSError as error:
-        # A map of a single id may be of another than 0: then that is what we are already, capabilities and all.
-        if error.errno != errno.EINVAL:
-            raise
 
 
 def _mount(root: Root, userns_fd: int, *, writes: bool, bare: bool) -> int:

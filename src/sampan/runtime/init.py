@@ -116,7 +116,7 @@ def run_joined(child: Child, pidfd: int, flags: int, cgroup: "Cgroup | None") ->
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.setns(pidfd, flags)
         if flags & syscalls.CLONE_NEWUSER:
-            _become_root()
+            namespaces.become_root()
         syscalls.keyctl_join_session()
         if child.process.terminal:
             _open_terminal(child, os.open("/", os.O_PATH | os.O_CLOEXEC))
@@ -169,7 +169,7 @@ def _receive(child: Child, kind: bytes) -> None:
 def _enter_namespaces(child: Child, spec: "Spec") -> None:
     child.at("become root of the user namespace")
     if "user" in spec.namespaces:
-        _become_root()
+        namespaces.become_root()
     child.at("make a session keyring")
     syscalls.keyctl_join_session()
     child.at("make the ipc and cgroup namespaces")
@@ -179,26 +179,6 @@ def _enter_namespaces(child: Child, spec: "Spec") -> None:
     child.at("set the host name", spec.hostname)
     if spec.hostname:
         syscalls.sethostname(spec.hostname)
-
-
-def _become_root() -> None:
-    _set_groups(())
-    try:
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-    except OSError as error:
-        # A map of a single id may be of another than 0: then that is what we are already, capabilities and all.
-        if error.errno != errno.EINVAL:
-            raise
-
-
-def _set_groups(gids: "tuple[int, ...]") -> None:
-    try:
-        os.setgroups(gids)
-    except PermissionError:
-        # A map of a single id denies setgroups(2) for good; then there is no group to drop that could be dropped.
-        if gids:
-            raise
 
 
 def _mount(child: Child, spec: "Spec") -> None:
@@ -302,7 +282,7 @@ def _prepare(child: Child) -> None:
         # Loading a filter without no_new_privs takes CAP_SYS_ADMIN, which goes in a moment.
         _load_filter(child)
     child.at("set its groups")
-    _set_groups(process.additional_gids)
+    namespaces.set_groups(process.additional_gids)
     child.at("set its group", str(process.gid))
     os.setresgid(process.gid, process.gid, process.gid)
     child.at("set its user", str(process.uid))

@@ -94,3 +94,25 @@ def pid_of(pidfd: int) -> int:
             if line.startswith("Pid:"):
                 return int(line[4:])
     return -1
+
+
+def become_root() -> None:
+    """Be the root of the user namespace that was made or joined."""
+    set_groups(())
+    try:
+        os.setresgid(0, 0, 0)
+        os.setresuid(0, 0, 0)
+    except OSError as error:
+        # A map of a single id may be of another than 0: then that is what we are already, capabilities and all.
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def set_groups(gids: "tuple[int, ...]") -> None:
+    """Set the supplementary groups; raises PermissionError where the map denies some that were asked for."""
+    try:
+        os.setgroups(gids)
+    except PermissionError:
+        # A map of a single id denies setgroups(2) for good; then there is no group to drop that could be dropped.
+        if gids:
+            raise

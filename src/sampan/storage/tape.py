@@ -124,6 +124,21 @@ class Tape:
             self._left -= len(piece)
             yield piece
 
+    def relative(self, name: bytes) -> bytes:
+        """Return an entry's `name` below the root, without `.`, `..` and empty parts: a `..` ends at the root.
+
+        Raises Exhausted for one that is too deep.
+        """
+        parts: list[bytes] = []
+        for part in name.split(b"/"):
+            if part == b"..":
+                del parts[-1:]
+            elif part not in {b"", b"."}:
+                parts.append(part)
+        if len(parts) > self.bounds.depth:
+            raise Exhausted(f"a path in the archive has more than {self.bounds.depth} parts")
+        return b"/".join(parts)
+
     def drain(self) -> None:
         """Read the rest of the stream, which follows the end of the archive."""
         while self._fill():

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 
-from sampan.errors import Corrupt, Exhausted, Unsupported
+from sampan.errors import Corrupt, Unsupported
 from sampan.storage import tape as tar
 from sampan.storage.tape import Entry, Tape
 from sampan.storage.trash import remove_tree
@@ -90,24 +90,12 @@ class Unpacker:
         while entry := self._tape.next():
             self.entries += 1
             self.subject = entry.name
-            path = self._normalised(entry.name)
+            path = self._tape.relative(entry.name)
             self._make(path, entry)
         for path, mtime_ns in reversed(self._directories.items()):
             self.subject = path
             _set_times(path or b".", mtime_ns)
         self._tape.drain()
-
-    def _normalised(self, name: bytes) -> bytes:
-        """Return `name` relative to the root, without `.`, `..` and empty parts."""
-        parts: list[bytes] = []
-        for part in name.split(b"/"):
-            if part == b"..":
-                del parts[-1:]
-            elif part not in {b"", b"."}:
-                parts.append(part)
-        if len(parts) > self._tape.bounds.depth:
-            raise Exhausted(f"a path in the archive has more than {self._tape.bounds.depth} parts")
-        return b"/".join(parts)
 
     def _make(self, path: bytes, entry: Entry) -> None:
         directory, _, name = path.rpartition(b"/")
@@ -171,7 +159,7 @@ class Unpacker:
         self._adorn_directory(path, entry)
 
     def _link(self, path: bytes, entry: Entry) -> None:
-        target = self._normalised(entry.link)
+        target = self._tape.relative(entry.link)
         if target == path:
             return
         try:
