@@ -39,9 +39,11 @@ services:
   once:
     image: busybox
     command: sh -c "exit 3"
+    networks: [back]
     profiles: [fail]
   waits:
     image: busybox
+    networks: [back]
     depends_on:
       once: {condition: service_completed_successfully}
     profiles: [fail]

@@ -77,7 +77,7 @@ def _left(before: frozenset[str]) -> list[str]:
     deadline = time.monotonic() + GRACE_SECONDS
     while new := snapshot() - before:
         if time.monotonic() > deadline:
-            return sorted(new)
+            return sorted(map(_described, new))
         time.sleep(0.05)
     return []
 
@@ -111,16 +111,33 @@ def _cgroups() -> Iterator[str]:
 
 
 def _processes() -> Iterator[str]:
-    """Name our children, and whoever holds a file, root or working directory in a test's directory (a monitor)."""
+    """Name our children, and whoever holds a file, root or working directory in a test's directory (a monitor).
+
+    By number alone: a monitor that renews itself goes by another name afterwards, and is no new process.
+    """
     us = str(os.getpid())
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-                name, _, rest = file.read().partition(" (")[2].rpartition(") ")
-            if pid != us and (rest.split()[1] == us or _stands_in_a_test(pid)):
-                yield f"process {pid} ({name})"
+            if pid != us and (_stat(pid)[2] == us or _stands_in_a_test(pid)):
+                yield f"process {pid}"
         except OSError:
             continue
+
+
+def _described(left: str) -> str:
+    """Return a word of a snapshot, a process with the name that it has now."""
+    kind, _, pid = left.partition(" ")
+    try:
+        return f"{left} ({_stat(pid)[0]})" if kind == "process" else left
+    except OSError:
+        return left
+
+
+def _stat(pid: str) -> list[str]:
+    """Return a process's name, state, parent and what else proc(5) lists after them."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        name, _, rest = file.read().partition(" (")[2].rpartition(") ")
+    return [name, *rest.split()]
 
 
 _TEST_DIRECTORY = re.compile(r"/tmp/sp-|/pytest-of-[^/]+/")
