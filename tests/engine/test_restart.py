@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from sampan.engine import run_options
+from sampan.engine import words
 from sampan.errors import InvalidArgument
 from tests.engine.conftest import Store
 
@@ -164,4 +164,4 @@ def test_a_crash_of_a_restart_leaves_nothing(
 def test_what_is_no_policy_is_refused(word: str) -> None:
     """With the words that there are."""
     with pytest.raises(InvalidArgument):
-        run_options.parse_restart(word)
+        words.parse_restart(word)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sampan.engine import record, run_options
+from sampan.engine import mount_words, record, words
 from sampan.engine.run_options import (
     HealthCheck,
     NetworkRequest,
@@ -51,11 +51,11 @@ def test_options_of_version_1_mean_what_they_meant() -> None:
 
 def test_networks_are_written_as_docker_s() -> None:
     """A name, or key and value; what is unknown is refused."""
-    assert run_options.parse_network("front").name == "front"
-    asked = run_options.parse_network("name=front,alias=a,alias=b,ip=10.5.0.7")
+    assert words.parse_network("front").name == "front"
+    asked = words.parse_network("name=front,alias=a,alias=b,ip=10.5.0.7")
     assert (asked.name, asked.aliases, asked.ip) == ("front", ("a", "b"), "10.5.0.7")
     with pytest.raises(InvalidArgument):
-        run_options.parse_network("name=front,driver-opt=x")
+        words.parse_network("name=front,driver-opt=x")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_networks_are_written_as_docker_s() -> None:
 )
 def test_a_volume_is_what_docker_takes_it_for(word: str, expected: tuple[str, str, str, bool]) -> None:
     """A path is a bind, a name a volume, a lone path an anonymous one."""
-    mount = run_options.parse_volume(word)
+    mount = mount_words.parse_volume(word)
     assert (mount.kind, mount.source, mount.destination, mount.read_only) == expected
 
 
@@ -78,12 +78,12 @@ def test_a_volume_is_what_docker_takes_it_for(word: str, expected: tuple[str, st
 def test_what_is_no_volume_is_said_so(word: str) -> None:
     """A volume word that means nothing is InvalidArgument with a way out."""
     with pytest.raises(InvalidArgument):
-        run_options.parse_volume(word)
+        mount_words.parse_volume(word)
 
 
 def test_signals_have_names_and_numbers() -> None:
     """Docker kill takes a name with or without SIG, and a number."""
-    assert [run_options.parse_signal(word) for word in ("TERM", "sigterm", "15", "KILL", "RTMIN+1")] == [
+    assert [words.parse_signal(word) for word in ("TERM", "sigterm", "15", "KILL", "RTMIN+1")] == [
         15,
         15,
         15,
@@ -92,7 +92,7 @@ def test_signals_have_names_and_numbers() -> None:
     ]
     for word in ("", "NOPE", "0", "65", "-1"):
         with pytest.raises(InvalidArgument):
-            run_options.parse_signal(word)
+            words.parse_signal(word)
 
 
 def test_the_environment_is_files_then_words(tmp_path: object) -> None:
@@ -100,7 +100,7 @@ def test_the_environment_is_files_then_words(tmp_path: object) -> None:
     path = f"{tmp_path}/env"
     with open(path, "w", encoding="utf-8") as file:
         file.write("# comment\n\nA=file\nB=file word\nHOME\nNOWHERE\n")
-    found = run_options.resolve_environment(["B=word", "C"], [path], {"HOME": "/h", "C": "c"})
+    found = words.resolve_environment(["B=word", "C"], [path], {"HOME": "/h", "C": "c"})
     assert found == ("A=file", "B=word", "HOME=/h", "C=c")
 
 
@@ -111,27 +111,27 @@ def test_an_environment_file_that_is_none_is_refused(tmp_path: object, content: 
     with open(path, "wb") as file:
         file.write(content)
     with pytest.raises(SampanError):
-        run_options.resolve_environment([], [path], {})
+        words.resolve_environment([], [path], {})
 
 
 def test_security_options() -> None:
     """Seccomp and no-new-privileges are there; what is not is said to be missing."""
-    assert run_options.parse_security_options(["seccomp=unconfined", "no-new-privileges"]) == ("unconfined", True)
-    assert run_options.parse_security_options([]) == ("", False)
+    assert words.parse_security_options(["seccomp=unconfined", "no-new-privileges"]) == ("unconfined", True)
+    assert words.parse_security_options([]) == ("", False)
     with pytest.raises(SampanError, match="apparmor"):
-        run_options.parse_security_options(["apparmor=mine"])
+        words.parse_security_options(["apparmor=mine"])
 
 
 def test_a_mount_s_missing_source_is_an_error() -> None:
     """`--mount` never makes what is not there, as with docker."""
     with pytest.raises(NotFound):
-        run_options.parse_mount("type=bind,source=/no/such/place,target=/in")
+        mount_words.parse_mount("type=bind,source=/no/such/place,target=/in")
 
 
 def test_ulimits() -> None:
     """Soft and hard, -1 is unlimited, soft is at most hard."""
-    limit = run_options.parse_ulimit("nofile=10:20")
+    limit = words.parse_ulimit("nofile=10:20")
     assert (limit.name, limit.soft, limit.hard) == ("nofile", 10, 20)
     for word in ("nofile", "files=1", "nofile=20:10", "nofile=x"):
         with pytest.raises(InvalidArgument):
-            run_options.parse_ulimit(word)
+            words.parse_ulimit(word)

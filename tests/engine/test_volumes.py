@@ -8,7 +8,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from sampan.engine import run_options
+from sampan.engine import mount_words
 from sampan.errors import InvalidArgument
 from tests.engine.conftest import Store
 
@@ -116,4 +116,4 @@ def test_every_type_of_mount(sampan: Command, place: str) -> None:
 def test_what_is_no_mount_is_refused(word: str) -> None:
     """Each with what would be right."""
     with pytest.raises(InvalidArgument):
-        run_options.parse_mount(word)
+        mount_words.parse_mount(word)

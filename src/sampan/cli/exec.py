@@ -3,7 +3,7 @@
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import exec as engine_exec
-from sampan.engine import run_options
+from sampan.engine import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     """Run the command and return its status."""
     options = engine_exec.ExecOptions(
         tuple(parsed.arguments[1:]),
-        env=run_options.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        env=words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
         user=parsed.text("user"),
         workdir=parsed.text("workdir"),
         tty=parsed.is_set("tty"),

@@ -4,7 +4,7 @@ from sampan.cli import format as formats
 from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.engine import label, network, run_options
+from sampan.engine import label, network, words
 from sampan.network.endpoint import HOST, NONE
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         subnet=parsed.text("subnet"),
         gateway=parsed.text("gateway"),
         internal=parsed.is_set("internal"),
-        labels=dict(parsed.convert_all("label", run_options.parse_pair)),
+        labels=dict(parsed.convert_all("label", words.parse_pair)),
     )
     printer.out(made.id)
     return 0

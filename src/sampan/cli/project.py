@@ -20,6 +20,7 @@ from sampan.cli.render import OutputGone
 from sampan.database import connection
 from sampan.engine import container, inspection
 from sampan.errors import AlreadyExists, NotFound, SampanError
+from sampan.frozen import replace
 from sampan.network.endpoint import PortMapping
 
 TYPE_CHECKING = False
@@ -85,10 +86,8 @@ def _options(parsed: Parsed, settings: "Settings", image: str, port: int | None)
     """Return what the flags ask for; else the project's port is published, on this machine only."""
     wanted = request.options(parsed, settings, image)
     if port and not wanted.ports and not wanted.publish_all and wanted.network_mode == "bridge":
-        wanted.ports = (PortMapping(port, host_port=port, host_ip=LOCALHOST),)
-    if not wanted.detach:
-        wanted.auto_remove = True
-    return wanted
+        wanted = replace(wanted, ports=(PortMapping(port, host_port=port, host_ip=LOCALHOST),))
+    return wanted if wanted.detach else replace(wanted, auto_remove=True)
 
 
 def _started(parsed: Parsed, settings: "Settings", wanted: "RunOptions") -> "Started":

@@ -1,14 +1,15 @@
 """The flags of `sampan run` and `sampan create`, and what they ask for as `RunOptions`. Hot."""
 
 from sampan.cli.flags import Flag, Parsed, UsageError
-from sampan.engine import run_options
-from sampan.engine.run_options import RunOptions
+from sampan.engine import words
+from sampan.engine.run_options import DEFAULT_NETWORKS, HealthCheck, NetworkRequest, RestartPolicy, RunOptions
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network import ports
 from sampan.units import parse_cpus, parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.engine.run_options import VolumeMount
     from sampan.network.endpoint import PortMapping
     from sampan.settings.configuration import Settings
 
@@ -98,13 +99,13 @@ LATER = (
 def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
     """Return what the flags and arguments ask for."""
     _refuse_later(parsed)
-    seccomp, no_new_privileges = run_options.parse_security_options(parsed.words("security-opt"))
+    seccomp, no_new_privileges = words.parse_security_options(parsed.words("security-opt"))
     return RunOptions(
         image,
         command=tuple(parsed.arguments[1:]) or None,
         entrypoint=_entrypoint(parsed),
-        name=parsed.convert("name", run_options.check_name) or "",
-        env=run_options.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        name=parsed.convert("name", words.check_name) or "",
+        env=words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
         user=parsed.text("user"),
         group_add=tuple(parsed.words("group-add")),
         workdir=parsed.text("workdir"),
@@ -119,7 +120,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         cpu_shares=parsed.number("cpu-shares"),
         pids_limit=parsed.number("pids-limit"),
         shm_size_bytes=parsed.convert("shm-size", parse_size),
-        ulimits=parsed.convert_all("ulimit", run_options.parse_ulimit),
+        ulimits=parsed.convert_all("ulimit", words.parse_ulimit),
         oom_score_adj=parsed.number("oom-score-adj"),
         cap_add=tuple(parsed.words("cap-add")),
         cap_drop=tuple(parsed.words("cap-drop")),
@@ -128,16 +129,16 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         privileged=parsed.is_set("privileged"),
         read_only=parsed.is_set("read-only"),
         userns=parsed.text("userns"),
-        networks=_networks(parsed),
+        networks=_networks(parsed) or DEFAULT_NETWORKS,
         health=_health(parsed),
-        restart=parsed.convert("restart", run_options.parse_restart),
+        restart=parsed.convert("restart", words.parse_restart) or RestartPolicy(),
         add_host=tuple(parsed.words("add-host")),
-        dns=parsed.convert_all("dns", run_options.check_address),
+        dns=parsed.convert_all("dns", words.check_address),
         dns_search=tuple(parsed.words("dns-search")),
         dns_option=tuple(parsed.words("dns-option")),
-        expose=tuple(port for group in parsed.convert_all("expose", run_options.parse_expose) for port in group),
-        sysctl=dict(parsed.convert_all("sysctl", run_options.parse_pair)),
-        labels=dict(parsed.convert_all("label", run_options.parse_pair)),
+        expose=tuple(port for group in parsed.convert_all("expose", words.parse_expose) for port in group),
+        sysctl=dict(parsed.convert_all("sysctl", words.parse_pair)),
+        labels=dict(parsed.convert_all("label", words.parse_pair)),
         stop_signal=parsed.text("stop-signal"),
         stop_timeout_seconds=parsed.number("stop-timeout"),
         platform=parsed.text("platform"),
@@ -170,31 +171,33 @@ def _ports(parsed: Parsed) -> "tuple[PortMapping, ...]":
     return tuple(mapping for group in parsed.convert_all("publish", ports.parse) for mapping in group)
 
 
-def _volumes(parsed: Parsed) -> tuple[run_options.VolumeMount, ...]:
+def _volumes(parsed: Parsed) -> "tuple[VolumeMount, ...]":
+    if not any(parsed.words(name) for name in ("volume", "mount", "tmpfs")):
+        return ()
+    from sampan.engine import mount_words  # only with one of them
+
     return (
-        *parsed.convert_all("volume", run_options.parse_volume),
-        *parsed.convert_all("mount", run_options.parse_mount),
-        *parsed.convert_all("tmpfs", run_options.parse_tmpfs),
+        *parsed.convert_all("volume", mount_words.parse_volume),
+        *parsed.convert_all("mount", mount_words.parse_mount),
+        *parsed.convert_all("tmpfs", mount_words.parse_tmpfs),
     )
 
 
-def _networks(parsed: Parsed) -> tuple[run_options.NetworkRequest, ...]:
+def _networks(parsed: Parsed) -> tuple[NetworkRequest, ...]:
     """Return the networks; --network-alias and --ip are the first one's, as with docker."""
-    asked = parsed.convert_all("network", run_options.parse_network) + parsed.convert_all(
-        "net", run_options.parse_network
-    )
+    asked = parsed.convert_all("network", words.parse_network) + parsed.convert_all("net", words.parse_network)
     aliases = tuple(parsed.words("network-alias") + parsed.words("net-alias"))
     ip = parsed.text("ip")
     if not aliases and not ip:
         return asked
-    first = asked[0] if asked else run_options.NetworkRequest("bridge")
-    first = run_options.NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
-    return (first, *asked[1:])
+    (first, *others) = asked or DEFAULT_NETWORKS
+    first = NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
+    return (first, *others)
 
 
-def _health(parsed: Parsed) -> run_options.HealthCheck:
+def _health(parsed: Parsed) -> HealthCheck:
     command = parsed.text("health-cmd")
-    asked = run_options.HealthCheck(
+    asked = HealthCheck(
         ("CMD-SHELL", command) if command else (),
         interval_ns=parsed.convert("health-interval", _nanoseconds) or 0,
         timeout_ns=parsed.convert("health-timeout", _nanoseconds) or 0,
@@ -206,7 +209,7 @@ def _health(parsed: Parsed) -> run_options.HealthCheck:
         return asked
     if asked.document():
         raise InvalidArgument("`--no-healthcheck` excludes the `--health-…` flags")
-    return run_options.HealthCheck(("NONE",))
+    return HealthCheck(("NONE",))
 
 
 def _nanoseconds(text: str) -> int:

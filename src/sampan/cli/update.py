@@ -3,7 +3,7 @@
 from sampan.cli import request
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Parsed
-from sampan.engine import run_options
+from sampan.engine import words
 from sampan.engine.update import Change
 from sampan.units import parse_size
 
@@ -27,7 +27,7 @@ def update(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         cpu_quota_us=request.cpu_quota(parsed),
         cpu_shares=parsed.number("cpu-shares") or None,
         pids_limit=parsed.number("pids-limit") or None,
-        restart=parsed.convert("restart", run_options.parse_restart),
+        restart=parsed.convert("restart", words.parse_restart),
     )
 
     def act(name: str) -> str:

@@ -4,7 +4,7 @@ from sampan.cli import format as formats
 from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.engine import label, run_options, volume
+from sampan.engine import label, volume, words
 from sampan.errors import InvalidArgument
 
 TYPE_CHECKING = False
@@ -39,7 +39,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         if name:
             raise InvalidArgument("the volume has two names", hints=("leave `--name` out",))
         name = parsed.text("name")
-    labels = dict(parsed.convert_all("label", run_options.parse_pair))
+    labels = dict(parsed.convert_all("label", words.parse_pair))
     printer.out(volume.create(settings, name, driver=parsed.text("driver", volume.LOCAL), labels=labels))
     return 0
 

@@ -11,8 +11,16 @@ import os
 
 from sampan import units
 from sampan.compose import label, material
-from sampan.engine import run_options
-from sampan.engine.run_options import HealthCheck, NetworkRequest, RestartPolicy, RunOptions, Ulimit, VolumeMount
+from sampan.engine import mount_words, words
+from sampan.engine.run_options import (
+    DEFAULT_NETWORKS,
+    HealthCheck,
+    NetworkRequest,
+    RestartPolicy,
+    RunOptions,
+    Ulimit,
+    VolumeMount,
+)
 from sampan.errors import InvalidArgument, NotFound, SampanError
 from sampan.network.endpoint import ANY, PortMapping
 
@@ -84,7 +92,7 @@ def _options(
     labels: dict[str, str],
 ) -> RunOptions:
     values = service.values
-    seccomp, no_new_privileges = run_options.parse_security_options(values.get("security_opt", ()))
+    seccomp, no_new_privileges = words.parse_security_options(values.get("security_opt", ()))
     resources = values.get("deploy", {}).get("resources", {})
     limits, reservations = resources.get("limits", {}), resources.get("reservations", {})
     grace = values.get("stop_grace_period")
@@ -116,9 +124,9 @@ def _options(
         privileged=values.get("privileged", False),
         read_only=values.get("read_only", False),
         userns=values.get("userns_mode", ""),
-        networks=_networks(project, service),
+        networks=_networks(project, service) or DEFAULT_NETWORKS,
         add_host=tuple(f"{name}:{a}" for name, addresses in values.get("extra_hosts", {}).items() for a in addresses),
-        dns=tuple(run_options.check_address(address) for address in values.get("dns", ())),
+        dns=tuple(words.check_address(address) for address in values.get("dns", ())),
         dns_search=tuple(values.get("dns_search", ())),
         expose=tuple(values.get("expose", ())),
         sysctl={key: str(value) for key, value in values.get("sysctls", {}).items()},
@@ -179,7 +187,7 @@ def _volumes(project: "Project", service: "Service", inherited: "Mapping[str, st
     """Return the mounts; an anonymous volume goes on from container to container."""
     words = service.values.get("tmpfs", ())
     mounts = [_mount(mount, project, service, inherited) for mount in service.values.get("volumes", ())]
-    mounts += [run_options.parse_tmpfs(word) for word in words]
+    mounts += [mount_words.parse_tmpfs(word) for word in words]
     covered = {mount.destination for mount in mounts}
     mounts += [VolumeMount("volume", name, path) for path, name in inherited.items() if path not in covered]
     return tuple(mounts)
@@ -247,7 +255,7 @@ def _quota(values: "Values", limits: "Values") -> int | None:
 
 def _ulimit(name: str, told: "int | Values") -> Ulimit:
     soft, hard = (told, told) if isinstance(told, int) else (told["soft"], told["hard"])
-    return run_options.parse_ulimit(f"{name}={soft}:{hard}")
+    return words.parse_ulimit(f"{name}={soft}:{hard}")
 
 
 def _health(told: "Values") -> HealthCheck:

@@ -3,7 +3,7 @@
 Sources: image-spec config.md (what Env, User, Entrypoint and Cmd mean), docker run(1) (what an option does to them).
 """
 
-from sampan.engine.run_options import parse_signal
+from sampan.engine.words import parse_signal
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE
 

@@ -12,7 +12,7 @@ from sampan.engine import attach as channels
 from sampan.engine import frame, record, rootless, state, sweep
 from sampan.engine.attach import Client
 from sampan.engine.record import Container
-from sampan.engine.run_options import parse_signal
+from sampan.engine.words import parse_signal
 from sampan.errors import Conflict
 from sampan.storage import trash
 

@@ -20,7 +20,7 @@ _ID_BYTES = 32
 
 
 class ExecOptions:
-    """What was asked: `env` is complete `KEY=value` (run_options.resolve_environment)."""
+    """What was asked: `env` is complete `KEY=value` (words.resolve_environment)."""
 
     __slots__ = ("command", "detach", "env", "interactive", "privileged", "tty", "user", "workdir")
 

@@ -13,7 +13,7 @@ import time
 
 from sampan.database import connection
 from sampan.engine import label, record, rootless, state, sweep
-from sampan.engine.run_options import check_name
+from sampan.engine.words import check_name
 from sampan.errors import Conflict, Internal, InvalidArgument, NotFound, Unsupported
 from sampan.network import ipam
 from sampan.network import record as told

@@ -9,7 +9,7 @@ taken back here.
 
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep
-from sampan.engine.run_options import check_name
+from sampan.engine.words import check_name
 from sampan.errors import Conflict
 from sampan.network import record as names
 from sampan.network.endpoint import Endpoint

@@ -15,7 +15,7 @@ from sampan.database import connection
 from sampan.engine import config, record, rootless, running, specification, state, sweep
 from sampan.engine.run_options import RestartPolicy, RunOptions
 from sampan.errors import Conflict, InvalidArgument, Unsupported
-from sampan.frozen import frozen
+from sampan.frozen import frozen, replace
 from sampan.oci.runtime import Resources
 
 TYPE_CHECKING = False
@@ -76,11 +76,8 @@ def update(settings: "Settings", name: str, change: Change) -> None:
 
 def _changed(container: "Container", change: Change) -> RunOptions:
     """Return the container's options with the change; raises InvalidArgument, Conflict."""
-    options = RunOptions.parse(container.options.document())
-    for field in _FIELDS:
-        value = getattr(change, field)
-        if value is not None:
-            setattr(options, field, value)
+    told = {field: getattr(change, field) for field in _FIELDS}
+    options = replace(container.options, **{field: value for field, value in told.items() if value is not None})
     swap = options.memory_swap_bytes
     if change.memory_swap_bytes is None and swap and 0 < swap < (options.memory_bytes or 0):
         raise InvalidArgument(

@@ -16,7 +16,8 @@ import time
 from sampan.database import connection
 from sampan.document import parse, render
 from sampan.engine import record, rootless, state, sweep
-from sampan.engine.run_options import VolumeMount, check_name
+from sampan.engine.run_options import VolumeMount
+from sampan.engine.words import check_name
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from sampan.storage import trash
 

@@ -7,13 +7,16 @@ from sampan.cli.compose import selection
 from sampan.cli.compose.work import Work
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.compose import sight, wish
-from sampan.engine import container, run_options
+from sampan.engine import container, mount_words, words
 from sampan.engine import exec as engine_exec
+from sampan.engine.run_options import RestartPolicy
 from sampan.errors import NotFound
+from sampan.frozen import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
+    from sampan.engine.run_options import RunOptions
     from sampan.settings.configuration import Settings
 
 
@@ -32,7 +35,7 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     tty, interactive = _terminal(parsed)
     options = engine_exec.ExecOptions(
         tuple(parsed.arguments[1:]),
-        env=run_options.resolve_environment(parsed.words("env"), (), settings.environment),
+        env=words.resolve_environment(parsed.words("env"), (), settings.environment),
         user=parsed.text("user"),
         workdir=parsed.text("workdir"),
         tty=tty,
@@ -61,8 +64,8 @@ def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     work.resources([service])
     work.wait_for(service)
     options = wish.options(settings, project, service, number=1, image_id=images[name], inherited={}, is_one_off=True)
-    _apply(parsed, settings, options, command)
-    options.name = parsed.text("name") or f"{project.name}-{name}-run-{os.urandom(6).hex()}"
+    own_name = f"{project.name}-{name}-run-{os.urandom(6).hex()}"
+    options = replace(_applied(parsed, settings, options, command), name=parsed.text("name") or own_name)
     window = terminal.window() if options.tty else None
     with container.run(settings, options, window=window) as started:
         if options.detach:
@@ -71,29 +74,33 @@ def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         return terminal.relay(started.client, parsed, stdin=options.interactive, tty=options.tty, signal_proxy=True)
 
 
-def _apply(parsed: Parsed, settings: "Settings", options: run_options.RunOptions, command: list[str]) -> None:
-    """Put what the flags say over the service's own."""
+def _applied(parsed: Parsed, settings: "Settings", options: "RunOptions", command: list[str]) -> "RunOptions":
+    """Return a service's options with what the flags say over them."""
     from sampan.network import ports
 
-    if command:
-        options.command = tuple(command)
+    entrypoint = options.entrypoint
     if "entrypoint" in parsed.values:
         word = parsed.text("entrypoint")
-        options.entrypoint = (word,) if word else ()
-        options.command = tuple(command) or None
-    files = parsed.words("env-from-file")
-    own = run_options.resolve_environment(parsed.words("env"), files, settings.environment)
-    options.env = (*options.env, *own)
-    options.user = parsed.text("user") or options.user
-    options.workdir = parsed.text("workdir") or options.workdir
-    options.volumes = (*options.volumes, *parsed.convert_all("volume", run_options.parse_volume))
-    options.labels |= dict(parsed.convert_all("label", run_options.parse_pair))
+        entrypoint = (word,) if word else ()
+    own = words.resolve_environment(parsed.words("env"), parsed.words("env-from-file"), settings.environment)
     published = tuple(mapping for group in parsed.convert_all("publish", ports.parse) for mapping in group)
-    options.ports = (*(options.ports if parsed.is_set("service-ports") else ()), *published)
-    options.restart = run_options.RestartPolicy()
-    options.detach = parsed.is_set("detach")
-    options.auto_remove = parsed.is_set("rm")
-    options.tty, options.interactive = _terminal(parsed)
+    tty, interactive = _terminal(parsed)
+    return replace(
+        options,
+        entrypoint=entrypoint,
+        command=tuple(command) or (None if "entrypoint" in parsed.values else options.command),
+        env=(*options.env, *own),
+        user=parsed.text("user") or options.user,
+        workdir=parsed.text("workdir") or options.workdir,
+        volumes=(*options.volumes, *parsed.convert_all("volume", mount_words.parse_volume)),
+        labels={**options.labels, **dict(parsed.convert_all("label", words.parse_pair))},
+        ports=(*(options.ports if parsed.is_set("service-ports") else ()), *published),
+        restart=RestartPolicy(),
+        detach=parsed.is_set("detach"),
+        auto_remove=parsed.is_set("rm"),
+        tty=tty,
+        interactive=interactive,
+    )
 
 
 def _terminal(parsed: Parsed) -> tuple[bool, bool]:
