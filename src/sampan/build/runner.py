@@ -3,6 +3,7 @@
 from sampan.build import copier, layer, step, trace
 from sampan.build.cache import Result
 from sampan.build.mirror import Lost
+from sampan.build.step_parent import Parent
 from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, NotFound, SampanError
 from sampan.events import Event
 
@@ -36,11 +37,11 @@ class Runs:
         self._no_cache = no_cache
         self._secrets = secrets
         self._proxies = tuple(proxies)
-        self._parent: step.Parent | None = None  # one that is getting ready
+        self._parent: Parent | None = None  # one that is getting ready
 
     def expect(self) -> None:
         """Have a step's parent get ready, while what comes before the first RUN is made."""
-        self._parent = self._parent or step.Parent(self._stock.workshop.settings)
+        self._parent = self._parent or Parent(self._stock.workshop.settings)
 
     def close(self) -> None:
         """End what got ready and was not needed."""
