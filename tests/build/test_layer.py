@@ -5,13 +5,16 @@ import hashlib
 import io
 import tarfile
 from functools import partial
+from typing import Any
 
 import pytest
 
 from sampan.build import entry, layer
 from sampan.errors import Conflict
 from sampan.image.content import Content
+from sampan.oci import image as oci
 from sampan.settings.configuration import Settings
+from sampan.storage.diff import TarWriter
 
 pytestmark = [pytest.mark.first]
 
@@ -47,6 +50,23 @@ def test_large_layer(settings: Settings) -> None:
     blob = content.read(first.digest, 1 << 24)
     assert gzip.decompress(blob).startswith(b"big\0")
     assert names(blob) == ["big", "l"]
+
+
+def test_a_layer_that_is_a_tar(settings: Settings) -> None:
+    """What a step makes is stored as it is, under its diff-id, and a manifest says so; what entries make is packed."""
+    content = Content(settings.root)
+
+    def fill(writer: TarWriter) -> dict[str, Any]:
+        writer.add_file("a", b"x" * 3_000_000)
+        return {"entries": 1}
+
+    plain = layer.write_tar(content, fill)
+    with content.open(plain.digest) as file, tarfile.open(fileobj=io.BytesIO(file.read())) as archive:
+        assert archive.getnames() == ["a"]
+    assert plain.digest == plain.diff_id
+    assert (plain.record["entries"], plain.record["unpacked"]) == (1, plain.size_bytes)
+    assert plain.descriptor().media_type == oci.OCI_LAYER
+    assert layer.write_entries(content, [entry.file("a", b"x")], {}).descriptor().media_type == oci.OCI_LAYER_GZIP
 
 
 def test_file_that_is_read_late(settings: Settings, place: str) -> None:

@@ -10,6 +10,7 @@ import time
 
 from sampan.document import Malformed, parse, render
 from sampan.image.content import VerifiedFile
+from sampan.oci import image as oci
 from sampan.oci.digest import Digest, new_hasher
 
 TYPE_CHECKING = False
@@ -29,7 +30,7 @@ _MAX_CANDIDATES = 8
 class Result:
     """What a vertex came to: a layer (`digest` of its blob, `diff_id`), or a fragment (`digest` of the cached file).
 
-    `size_bytes` is compressed; `record` says more, as its executor likes (`unpacked`, `files`).
+    `size_bytes` is as it is stored; `record` says more, as its executor likes (`unpacked`, `files`).
     """
 
     __slots__ = ("diff_id", "digest", "record", "size_bytes")
@@ -39,6 +40,11 @@ class Result:
         self.diff_id = diff_id
         self.size_bytes = size_bytes
         self.record = record
+
+    def descriptor(self) -> oci.Descriptor:
+        """Return how a manifest names the layer: as it is stored, a plain tar or compressed."""
+        media_type = oci.OCI_LAYER if self.digest == self.diff_id else oci.OCI_LAYER_GZIP
+        return oci.Descriptor(media_type, self.digest, self.size_bytes)
 
 
 class Cache:

@@ -32,7 +32,7 @@ def build(
         created=created,
     )
     descriptor = documents.Descriptor(documents.OCI_CONFIG, Digest.of(config.raw), len(config.raw))
-    blobs = [documents.Descriptor(documents.OCI_LAYER_GZIP, result.digest, result.size_bytes) for _, result in layers]
+    blobs = [result.descriptor() for _, result in layers]
     return config.raw, documents.build_manifest(descriptor, blobs).raw
 
 

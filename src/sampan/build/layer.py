@@ -1,6 +1,7 @@
 """Making layers: entries become a tar, the tar gzip members, members a blob. Equal entries, equal digests. Hot.
 
-A layer's blob is gzip members one after the other (RFC 1952 2.2): a fragment is some of them, without the tar's end.
+What a step or COPY made is stored as the tar that it is, and compressed by a push: mostly it never leaves the machine.
+Other layers are gzip members one after the other (RFC 1952 2.2): a fragment is some of them, without the tar's end.
 zlib at level 6, no file name, no time. A tar is cut into pieces of a fixed size, each a member of its own, which are
 compressed on all processors; the cuts do not depend on how many there are. Memory holds some pieces, never a whole tar.
 """
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 _LEVEL = 6
-# For layers that mostly never leave this machine: what a step made, and stand-ins.
+# For stand-ins, which mostly never leave this machine.
 QUICK = 1
 _GZIP = 31  # zlib.h, deflateInit2: windowBits + 16 writes a gzip header
 _PIECE_BYTES = 2 << 20
@@ -74,15 +75,16 @@ def write_entries(content: "Content", found: "Sequence[Entry]", record: "Documen
 
 
 def write_tar(content: "Content", fill: "Callable[[TarWriter], Document]") -> Result:
-    """Store a layer of what `fill` writes; it returns the record."""
-    with passing_file(content.root) as packed:
-        with _Packer(packed, QUICK) as packer:
-            writer = TarWriter(packer)
-            record = fill(writer)
-            writer.finish()
-        packed.seek(0)
-        digest, size = content.put(packed)
-    return Result(digest, packer.diff_id(), size, {**record, "unpacked": packer.unpacked_bytes})
+    """Store a layer of what `fill` writes as a plain tar, which a push compresses; it returns the record."""
+    record: Document = {}
+
+    def write(into: "Writable") -> None:
+        writer = TarWriter(into)
+        record.update(fill(writer))
+        writer.finish()
+
+    digest, size = content.fill(write)
+    return Result(digest, digest, size, {**record, "unpacked": size})
 
 
 def _passing_file(root: str, size_bytes: int) -> "BinaryIO":

@@ -267,7 +267,7 @@ class _Build:
             hints = ("join RUN instructions with `&&`",)
             raise InvalidArgument(f"the image has more than {documents.MAX_LAYERS} layers", hints=hints)
         descriptor = documents.Descriptor(documents.OCI_CONFIG, Digest.of(built.raw), len(built.raw))
-        blobs = [documents.Descriptor(documents.OCI_LAYER_GZIP, layer.digest, layer.size_bytes) for layer in filled]
+        blobs = [layer.descriptor() for layer in filled]
         manifest = documents.build_manifest(descriptor, [*self._base_blobs(state.base.chain_id), *blobs])
         return built.raw, manifest.raw
 

@@ -81,7 +81,7 @@ def _image(
         author=parsed.text("author"),
     )
     layers = oci.parse_manifest(content.read(below.manifest, oci.MAX_MANIFEST_BYTES)).layers
-    top = oci.Descriptor(oci.OCI_LAYER_GZIP, layer.digest, layer.size_bytes)
+    top = layer.descriptor()
     descriptor = oci.Descriptor(oci.OCI_CONFIG, Digest.of(config.raw), len(config.raw))
     manifest = oci.build_manifest(descriptor, [*layers, top])
     return Images(database).add(config.raw, manifest.raw, content, reference)

@@ -17,11 +17,12 @@ from sampan.storage.space import saying_how_to_free_space
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO, Self
 
     from sampan.database.lease import Lease
     from sampan.storage.compression import Readable
+    from sampan.storage.diff import Writable
 
 MAX_BLOB_BYTES = 64 * 1024**3
 _CHUNK_BYTES = 1024 * 1024
@@ -83,6 +84,16 @@ class Content:
             self._hold(digest)
             writer.finish(self.path(digest))
         return digest, written
+
+    def fill(self, write: "Callable[[Writable], None]") -> tuple[Digest, int]:
+        """Store what `write` writes to the file that it is given; return digest and size. See `put`."""
+        with saying_how_to_free_space(self.root), _Writer(self.root) as writer:
+            hashing = _Hashing(writer)
+            write(hashing)
+            digest = Digest("sha256", hashing.finish())
+            self._hold(digest)
+            writer.finish(self.path(digest))
+        return digest, hashing.size_bytes
 
     def open(self, digest: Digest) -> "VerifiedFile":
         """Open a blob for reading; the read that comes to the end raises Corrupt unless all was as the digest says."""
@@ -195,10 +206,14 @@ class _Writer:
             if written > limit_bytes:
                 raise Exhausted(f"a blob is longer than {limit_bytes} bytes")
             hasher.update(chunk)
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(self._fd, rest) :]
+            self.write(chunk)
         return written, hasher.hexdigest()
+
+    def write(self, data: "bytes | bytearray") -> None:
+        """Write all of `data`."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._fd, rest) :]
 
     def finish(self, path: str) -> None:
         """Sync, and rename to `path`."""
@@ -213,6 +228,37 @@ class _Writer:
         os.close(self._fd)
         if self._path:
             os.unlink(self._path)
+
+
+class _Hashing:
+    """A writable that hashes on the way to a `_Writer`; what comes in small pieces is written in large ones."""
+
+    __slots__ = ("_buffer", "_hasher", "_writer", "size_bytes")
+
+    def __init__(self, writer: _Writer) -> None:
+        self._writer = writer
+        self._buffer = bytearray()
+        self._hasher = new_hasher("sha256")
+        self.size_bytes = 0
+
+    def write(self, data: bytes, /) -> None:
+        """Take all of `data`; raises Exhausted past what a blob may be."""
+        self.size_bytes += len(data)
+        if self.size_bytes > MAX_BLOB_BYTES:
+            raise Exhausted(f"a blob is longer than {MAX_BLOB_BYTES} bytes")
+        self._buffer += data
+        if len(self._buffer) >= _CHUNK_BYTES:
+            self._flush()
+
+    def finish(self) -> str:
+        """Write the rest; return the value of the digest."""
+        self._flush()
+        return self._hasher.hexdigest()
+
+    def _flush(self) -> None:
+        self._hasher.update(self._buffer)
+        self._writer.write(self._buffer)
+        self._buffer = bytearray()
 
 
 def _chunks_of(source: "bytes | Readable") -> "Iterator[bytes]":

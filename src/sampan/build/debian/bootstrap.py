@@ -349,7 +349,7 @@ class _Bootstrap:
         platform = documents.Platform("linux", self._architecture)
         built = documents.build_config(diff_ids, platform=platform, settings=config, history=history, created=created)
         descriptor = documents.Descriptor(documents.OCI_CONFIG, Digest.of(built.raw), len(built.raw))
-        blobs = [documents.Descriptor(documents.OCI_LAYER_GZIP, r.digest, r.size_bytes) for r in stage.layers]
+        blobs = [result.descriptor() for result in stage.layers]
         return built.raw, documents.build_manifest(descriptor, blobs).raw
 
 
