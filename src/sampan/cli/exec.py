@@ -3,7 +3,6 @@
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import exec as engine_exec
-from sampan.engine import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     """Run the command and return its status."""
     options = engine_exec.ExecOptions(
         tuple(parsed.arguments[1:]),
-        env=words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        env=_environment(parsed, settings),
         user=parsed.text("user"),
         workdir=parsed.text("workdir"),
         tty=parsed.is_set("tty"),
@@ -30,6 +29,15 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
         if options.detach:
             return 0
         return terminal.relay(client, parsed, stdin=options.interactive, tty=options.tty, signal_proxy=True)
+
+
+def _environment(parsed: Parsed, settings: "Settings") -> tuple[str, ...]:
+    own, files = parsed.words("env"), parsed.words("env-file")
+    if not own and not files:
+        return ()
+    from sampan.engine import words  # two milliseconds, which few need
+
+    return words.resolve_environment(own, files, settings.environment)
 
 
 EXEC = Command(
