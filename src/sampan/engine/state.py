@@ -23,7 +23,6 @@ import time
 
 from sampan.document import Malformed, parse, render
 from sampan.errors import Corrupt, Unsupported
-from sampan.network.endpoint import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,6 +222,8 @@ def read(directory: str) -> State:
 
 def _from_1(document: "Document") -> "Document":
     """Bring a file of version 1 up: there a container had one network. A monitor of that time may live still."""
+    from sampan.network.endpoint import BRIDGE
+
     network = document["network"]
     if network:
         shared = {name: network.get(name, default) for name, default in _SHARED_IN_1}
