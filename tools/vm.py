@@ -244,11 +244,16 @@ def _job(command: str, *, as_user: bool) -> Iterator[str]:
         yield job
 
 
-def run(suite: str, command: str, *, share: str, as_user: bool, memory_mb: int, timeout_seconds: float) -> int:
-    """Run `command` in a fresh `suite`, `share` at /share; print its output as it comes, return its exit status."""
+def run(
+    suite: str, command: str, *, share: str, as_user: bool, may_reboot: bool, memory_mb: int, timeout_seconds: float
+) -> int:
+    """Run `command` in a fresh `suite`, `share` at /share; print its output as it comes, return its exit status.
+
+    A guest that reboots ends; one that `may_reboot` comes up again with the disk that it had.
+    """
     directory = make(suite)
     with _job(command, as_user=as_user) as job:
-        argv = _qemu(directory, job, share, memory_mb)
+        argv = [*_qemu(directory, job, share, memory_mb), *(() if may_reboot else ("-no-reboot",))]
         console = os.path.join(job, "console")
         with (
             open(console, "wb") as log,
@@ -273,7 +278,7 @@ def _qemu(directory: str, job: str, share: str, memory_mb: int) -> list[str]:
         # The machine goes with us, however we go.
         "setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi",
         "-cpu", "max", "-smp", "2",
-        "-m", str(memory_mb), "-device", "virtio-rng-pci", "-nographic", "-no-reboot",
+        "-m", str(memory_mb), "-device", "virtio-rng-pci", "-nographic",
         "-kernel", f"{directory}/vmlinuz", "-initrd", f"{directory}/initrd",
         "-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=0",
         "-drive", f"file={directory}/disk,if=virtio,snapshot=on",
@@ -307,6 +312,7 @@ def main() -> int:
     """Parse the command line and do it."""
     parser = argparse.ArgumentParser(prog="./dev vm", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-u", "--user", action="store_true", help="run as the normal user dev")
+    parser.add_argument("-r", "--reboot", action="store_true", help="let the machine reboot; it runs COMMAND again")
     parser.add_argument("-m", "--memory", type=int, default=3072, metavar="MB")
     parser.add_argument("-t", "--timeout", type=float, default=900, metavar="SECONDS", help="the machine's whole life")
     parser.add_argument("-s", "--share", default=os.getcwd(), metavar="DIRECTORY", help="what is mounted at /share")
@@ -319,7 +325,7 @@ def main() -> int:
             return 0
         return run(
             options.suite, " ".join(options.command), share=os.path.realpath(options.share), as_user=options.user,
-            memory_mb=options.memory, timeout_seconds=options.timeout,
+            may_reboot=options.reboot, memory_mb=options.memory, timeout_seconds=options.timeout,
         )  # fmt: skip
     except (Unmade, subprocess.CalledProcessError) as error:
         print(f"vm: {error}", file=sys.stderr)

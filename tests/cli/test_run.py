@@ -174,6 +174,15 @@ def test_cidfile(box: Command, place: str) -> None:
     assert len(box("ps", "-aq").stdout.split()) == 1
 
 
+def test_cidfile_of_what_cannot_be_started(box: Command, place: str) -> None:
+    """It names the container that `run` leaves, as docker's does, so that a script can remove it."""
+    path = f"{place}/cid"
+    assert box("run", "--cidfile", path, "busybox", "no-such-command").returncode == 127
+    with open(path, encoding="ascii") as file:
+        box("rm", file.read(), check=True)
+    assert box("ps", "-aq").stdout == ""
+
+
 def test_images_by_name_and_id(box: Command) -> None:
     """images, tag and rmi speak of names; an image goes with its last one."""
     identity = json.loads(box("inspect", "busybox").stdout)[0]["Id"]

@@ -345,3 +345,19 @@ def test_a_full_disk_does_not_lose_the_end(environment: dict[str, str], sampan: 
 def _tar() -> str:
     done = subprocess.run([sys.executable, "tools/busybox.py"], check=True, capture_output=True, text=True, cwd=PROJECT)
     return done.stdout.strip()
+
+
+def test_too_much_memory_is_told(sampan: Command, store: Store) -> None:
+    """The kernel's kill for want of memory: status 137, OOMKilled, an event before the end; the next run forgets it."""
+    script = "[ -e /again ] && exit 0; touch /again; exec tail /dev/zero"
+    done = sampan("run", "--network", "none", "--name", "box", "-m", "32m", "busybox", "sh", "-c", script)
+    assert done.returncode == 137, done.stderr
+    (found,) = json.loads(sampan("inspect", "box", check=True).stdout)
+    assert (found["State"]["OOMKilled"], found["State"]["ExitCode"]) == (True, 137)
+    told = sampan("events", "--since", "1h", "--until", "0s", "--format", "{{.Action}}", check=True).stdout.split()
+    assert told == ["create", "start", "oom", "die"]
+    assert sampan("start", "-a", "box", check=True).returncode == 0
+    (found,) = json.loads(sampan("inspect", "box", check=True).stdout)
+    assert (found["State"]["OOMKilled"], found["State"]["ExitCode"]) == (False, 0)
+    sampan("rm", "box", check=True)
+    assert store.left(sampan) == []

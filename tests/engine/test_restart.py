@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from sampan.engine import words
+from sampan.engine import watch, words
 from sampan.errors import InvalidArgument
 from tests.engine.conftest import Store
 
@@ -137,6 +137,44 @@ def test_the_foreground_command_has_the_first_status(sampan: Command, store: Sto
     until(sampan, "box", lambda state: int(str(state["RestartCount"])) >= 2)
     sampan("rm", "-f", "box", check=True)
     assert store.left(sampan) == []
+
+
+def test_its_patience_is_docker_s() -> None:
+    """100 ms, doubled up to a minute, and anew after a run of ten seconds."""
+    delays, last = [], 0.0
+    for _ in range(12):
+        last = watch.delay_after(last, 9.9)
+        delays.append(round(last, 1))
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0]
+    assert watch.delay_after(60.0, 10.0) == 0.1
+
+
+def test_a_stop_is_the_end_whatever_its_signal(sampan: Command, store: Store) -> None:
+    """`stop --signal HUP` of what a policy would restart; a HUP by `kill` is none, and the policy goes on."""
+    script = "trap 'exit 4' HUP; echo up; while :; do sleep 0.05; done"
+    words = ("--network", "none", "--name", "box", "--restart", "always", "busybox", "sh", "-c", script)
+    sampan("run", "-d", *words, check=True)
+    _until_up(sampan, 1)
+    sampan("kill", "-s", "HUP", "box", check=True)
+    _until_run(sampan, "box", 1)
+    _until_up(sampan, 2)
+    sampan("stop", "--signal", "HUP", "box", check=True)
+    state = until(sampan, "box", lambda _: True)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 4)
+    assert sampan("stop", "--signal", "NOSUCH", "box").returncode == 1
+    sampan("start", "box", check=True)
+    _until_up(sampan, 3)
+    sampan("restart", "-s", "HUP", "-t", "-1", "box", check=True)
+    _until_up(sampan, 4)
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
+
+
+def _until_up(sampan: Command, count: int) -> None:
+    deadline = time.monotonic() + 20
+    while sampan("logs", "box").stdout != "up\n" * count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("userns", ["", "host"])

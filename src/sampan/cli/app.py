@@ -24,7 +24,20 @@ INTERRUPTED = 128 + 2
 READER_LEFT = 128 + 13
 _GLOBAL = ("-D", "--debug")
 # Commands that a normal user need not enter his namespaces for, or that do so themselves.
-_WITHOUT_STORE = ("version", "doctor", "lint", "login", "logout", "completion")
+_WITHOUT_STORE = (
+    "version",
+    "doctor",
+    "lint",
+    "login",
+    "logout",
+    "completion",
+    "boot enable",
+    "boot disable",
+    "boot status",
+    "boot start",
+    "boot stop",
+    "system reset",
+)
 
 
 def main(words: "Sequence[str] | None" = None) -> int:

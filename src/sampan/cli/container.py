@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _TIME = Flag("timeout", "int", "seconds until it is killed (default: the container's, 10)", short="t")
+_SIGNAL = Flag("signal", "string", "the signal that asks it to end (default: the container's, SIGTERM)", short="s")
 _TIME_OLD = Flag("time", "int", "the same as --timeout")
 
 
@@ -51,7 +52,7 @@ def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.stop(settings, name, seconds)
+        container.stop(settings, name, seconds, parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -62,7 +63,7 @@ def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.restart(settings, name, seconds)
+        container.restart(settings, name, seconds, parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -160,9 +161,8 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Ask containers to end, and kill them after a time-out",
         execute=stop,
-        flags=(_TIME, _TIME_OLD),
+        flags=(_SIGNAL, _TIME, _TIME_OLD),
         minimum=1,
-        later="signal s",
         examples=("sampan stop web", "sampan stop -t 2 web db"),
     ),
     Command(
@@ -170,9 +170,8 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Stop containers and start them again",
         execute=restart,
-        flags=(_TIME, _TIME_OLD),
+        flags=(_SIGNAL, _TIME, _TIME_OLD),
         minimum=1,
-        later="signal s",
         examples=("sampan restart web",),
     ),
     Command(

@@ -43,8 +43,12 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
         terminal.check(tty=wanted.tty, interactive=wanted.interactive)
     cidfile.refuse(parsed)
     window = terminal.window() if wanted.tty else None
-    with with_image(parsed, settings, printer, lambda: container.run(settings, wanted, window=window)) as started:
-        cidfile.write(parsed, started.container.id)
+
+    def act() -> container.Started:
+        # As soon as there is an id: whoever asked for it may remove a container that cannot be started, too.
+        return container.run(settings, wanted, window=window, announce=lambda made: cidfile.write(parsed, made.id))
+
+    with with_image(parsed, settings, printer, act) as started:
         if wanted.detach:
             printer.out(started.container.id)
             return 0

@@ -69,6 +69,10 @@ def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         parsed, printer, f"this removes all containers, images, volumes and caches in {settings.root}"
     ):
         return 1
+    _remove_unit(settings, printer)
+    from sampan.engine import rootless
+
+    rootless.enter(settings)
     if os.path.lexists(f"{settings.root}/{MARK}"):
         _remove_containers(settings)
         _remove_networks(settings)
@@ -76,6 +80,21 @@ def reset(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         _remove_tree(directory)
         printer.note(f"removed {directory}")
     return 0
+
+
+def _remove_unit(settings: "Settings", printer: "Printer") -> None:
+    """Take away the unit that starts this store's containers after a reboot; another store's stays.
+
+    Before a normal user's process goes where his systemd does not know him.
+    """
+    from sampan.engine import unit
+
+    try:
+        found = unit.find(settings)
+    except Conflict:
+        return  # somebody else's file, which is called as ours
+    if found is not None and found.root == os.path.abspath(settings.root) and unit.disable(settings):
+        printer.note(f"removed {found.path}")
 
 
 def _refuse_foreign(settings: "Settings") -> None:

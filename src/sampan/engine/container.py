@@ -56,10 +56,12 @@ def run(
     *,
     window: tuple[int, int] | None = None,
     gate: "Callable[[], None] | None" = None,
+    announce: "Callable[[Container], None] | None" = None,
 ) -> Started:
     """Create and start in one; with a tty, `window` is (rows, columns).
 
     `gate` is called when all is ready but nothing has started: it may wait. What it raises leaves a new container.
+    `announce` is told of the container when it has been recorded, whether it can be started or not.
 
     Returns when the command was executed. Raises what `create` and `start` raise; the CLI's status is then 125, or the
     error's own for CommandNotFound (127) and CommandNotExecutable (126).
@@ -68,7 +70,7 @@ def run(
     from sampan.engine import start as starting
 
     try:
-        return Started(*starting.create_and_start(settings, options, monitor, window, gate))
+        return Started(*starting.create_and_start(settings, options, monitor, window, gate=gate, announce=announce))
     except BaseException:
         monitor.abandon()
         raise
@@ -90,14 +92,15 @@ def start(settings: "Settings", name: str, *, window: tuple[int, int] | None = N
     return Started(*started)
 
 
-def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, signal: str = "") -> None:
     """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
 
-    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    A negative time-out waits for ever. Stopping what does not run is no error (docker). `signal` is another one than
+    the container's.
     """
     from sampan.engine import ending
 
-    ending.stop(settings, name, timeout_seconds)
+    ending.stop(settings, name, timeout_seconds, signal=signal)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -110,9 +113,9 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     ending.kill(settings, name, signal)
 
 
-def restart(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+def restart(settings: "Settings", name: str, timeout_seconds: int | None = None, signal: str = "") -> None:
     """Stop if it runs, then start."""
-    stop(settings, name, timeout_seconds)
+    stop(settings, name, timeout_seconds, signal)
     started = start(settings, name)
     if started is not None:
         started.client.close()

@@ -32,24 +32,33 @@ _SIGKILL = 9
 _LIVELY = (state.RUNNING, state.RESTARTING)
 
 
-def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+def stop(
+    settings: "Settings",
+    name: str,
+    timeout_seconds: int | None = None,
+    *,
+    signal: str = "",
+    why: int = frame.BY_HAND,
+) -> None:
     """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
 
-    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    A negative time-out waits for ever. Stopping what does not run is no error (docker). `signal` is another one than
+    the container's. Where `why` is frame.SHUTDOWN a restart policy brings it back when the machine comes up (`boot`).
     """
+    wanted = parse_signal(signal) if signal else None
     container = _current(settings, name)
-    client = _control(settings, container)
-    if client is None:
-        return
     if timeout_seconds is None:
         timeout_seconds = container.config["StopTimeout"]
-    if timeout_seconds is None:
-        timeout_seconds = STOP_TIMEOUT_SECONDS
-    with client:
-        _send(settings, container, client, parse_signal(container.config["StopSignal"]))
-        if not _has_ended(client, timeout_seconds):
-            _send(settings, container, client, _SIGKILL)
+    seconds = STOP_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
+
+    def ask(client: Client) -> None:
+        _send(settings, container, client, wanted or parse_signal(container.config["StopSignal"]), why=why)
+        if not _has_ended(client, seconds):
+            _send(settings, container, client, _SIGKILL, why=why)
         _wait_for_end(client)
+
+    if not _until_over(settings, container, ask):
+        return
     state.note(settings.root, "stop", container.id, container.attributes)
 
 
@@ -60,28 +69,29 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     """
     container = _current(settings, name)
     number = parse_signal(signal)
-    client = _control(settings, container)
-    if client is None:
+    if number == _SIGKILL:
+        is_running = _until_over(settings, container, lambda client: _kill(settings, container, client))
+    else:
+        client = _control(settings, container)
+        is_running = client is not None
+        if client is not None:
+            with client:
+                _send(settings, container, client, number)
+    if not is_running:
         raise Conflict(f"the container `{container.name}` is not running")
-    with client:
-        _send(settings, container, client, number)
-        if number == _SIGKILL:
-            _wait_for_end(client)
 
 
 def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:
     """Remove; `force` kills first; `volumes` removes its anonymous volumes. Raises Conflict where it runs."""
     container = _current(settings, name)
-    client = _control(settings, container)
-    if client is not None:
-        with client:
-            if not force:
-                raise Conflict(
-                    f"the container `{container.name}` is {_what_it_does(settings, container)}",
-                    hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
-                )
-            _send(settings, container, client, _SIGKILL)
-            _wait_for_end(client)
+    if force:
+        _until_over(settings, container, lambda client: _kill(settings, container, client))
+    elif (client := _control(settings, container)) is not None:
+        client.close()
+        raise Conflict(
+            f"the container `{container.name}` is {_what_it_does(settings, container)}",
+            hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
+        )
     _await_take_down(settings, container)
     with connection.open(settings) as database:
         with database.transaction():
@@ -122,9 +132,10 @@ def wait(settings: "Settings", name: str) -> int:
         try:
             return client.wait()
         except Conflict:
-            # The monitor is gone; if it has left a record, it said all there is to say.
+            # The monitor is gone; if it has left a record, it said all there is to say. One that lives was between two
+            # runs: the last one's status is what was waited for.
             told = state.read(state.directory(settings, container.id))
-            if told.status == state.EXITED:
+            if told.status == state.EXITED or state.alive(state.directory(settings, container.id)):
                 return told.exit_code
             raise
 
@@ -157,6 +168,29 @@ def _control(settings: "Settings", container: Container) -> Client | None:
     return _connect(settings, container, frame.CONTROL)
 
 
+def _until_over(settings: "Settings", container: Container, ask: "Callable[[Client], None]") -> bool:
+    """Have `ask` talk to the monitor until the end is recorded; tell whether it ran at all.
+
+    Once is mostly enough; but a monitor between two runs, by a restart policy, lets its callers go unheard.
+    """
+    was_running = False
+    while (client := _control(settings, container)) is not None:
+        was_running = True
+        with client:
+            try:
+                ask(client)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it has let us go, or has died
+        if client.status is None:
+            time.sleep(_POLL_SECONDS)
+    return was_running
+
+
+def _kill(settings: "Settings", container: Container, client: Client) -> None:
+    _send(settings, container, client, _SIGKILL)
+    _wait_for_end(client)
+
+
 def _connect(settings: "Settings", container: Container, mode: bytes) -> Client | None:
     """Open a channel to the container's monitor; None where it does not run."""
     directory = state.directory(settings, container.id)
@@ -174,12 +208,13 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
         ) from error
 
 
-def _send(settings: "Settings", container: Container, client: Client, number: int) -> None:
+def _send(settings: "Settings", container: Container, client: Client, number: int, *, why: int | None = None) -> None:
     """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
     state.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
-    client.send(frame.pack(frame.SIGNAL, bytes((number,))))
+    client.send(frame.pack(frame.SIGNAL, bytes((number,) if why is None else (number, why))))
     told = state.read(state.directory(settings, container.id))
-    if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):
+    is_ending = why is not None or number in (_SIGKILL, parse_signal(container.config["StopSignal"]))
+    if is_ending and state.is_paused(told):
         from sampan.engine import running
 
         state.note(settings.root, "unpause", container.id, container.attributes)

@@ -9,7 +9,8 @@ A frame is docker's stream header, [type, 0, 0, 0, length in 4 bytes, big endian
     STDERR    monitor -> command   bytes
     ERROR     monitor -> command   a JSON document (`render_error`): the start failed
     RESIZE    command -> monitor   rows, columns: 2 x 16 bits
-    SIGNAL    command -> monitor   one byte: the signal to send to the container's process
+    SIGNAL    command -> monitor   one byte: the signal to send to the container's process; a second, where that is to
+                                   be its end: BY_HAND, or SHUTDOWN, which is nobody's wish
     CLOSE     command -> monitor   empty: stdin has ended
     EXIT      monitor -> command   one byte: the status; the last frame there is
     STARTED   monitor -> command   empty: the command was executed
@@ -38,6 +39,7 @@ STDIN, STDOUT, STDERR, ERROR = 0, 1, 2, 3
 RESIZE, SIGNAL, CLOSE, EXIT, STARTED, ACK, TICK, READY = 16, 17, 18, 19, 20, 21, 22, 23
 HELLO, REQUEST = 32, 33
 ATTACH, FOLLOW, CONTROL = b"a", b"f", b"c"
+BY_HAND, SHUTDOWN = 1, 2
 
 CHUNK_BYTES = 32 * 1024  # of one frame with stream data
 WINDOW_BYTES = 256 * 1024

@@ -156,6 +156,7 @@ class _Start:
         # Not synced: a power cut ends the container too, and then the boot id tells.
         state.write(self._request["directory"], self._state, durable=False)
         state.reserve(self._request["directory"])
+        state.forget_stopped(self._request["directory"])
         state.publish_name(self._settings.run, self._request["name"], self._request["id"])
         state.note(self._settings.root, "start", self._request["id"], watched["attributes"])
         self._reach(fault.MONITOR_RUNNING)

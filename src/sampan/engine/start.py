@@ -62,7 +62,9 @@ def create_and_start(
     options: RunOptions,
     monitor: launch.Launch,
     window: tuple[int, int] | None,
+    *,
     gate: "Callable[[], None] | None" = None,
+    announce: "Callable[[Container], None] | None" = None,
 ) -> tuple[Container, Client]:
     """Do what container.run promises, with a monitor that waits; the caller abandons it on an error."""
     with connection.open(settings) as database:
@@ -83,6 +85,8 @@ def create_and_start(
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
         state.note(settings.root, "create", container.id, container.attributes)
         with _Locked(database, settings, lock_fd):
+            if announce:
+                announce(container)
             request = preparation.request(database, settings, container, leased=leased, layers=layers, ground=ground)
             if gate:
                 gate()

@@ -3,6 +3,7 @@
     containers/ID/lock         locked by the command that starts it, then by its monitor for as long as that lives
     containers/ID/state.json   written by the monitor alone; read by every command
     containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
+    containers/ID/stopped      left by the monitor of a container that a person stopped; see `mark_stopped`
     events.log, events.log.1   what happened to containers, by whoever did it: `note`; read by `events` (`journal`)
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
@@ -184,6 +185,27 @@ def read_name(directory: str, name: str) -> str:
             return file.read(_NAME_BYTES).decode()
     except FileNotFoundError:
         return name
+
+
+def mark_stopped(directory: str) -> None:
+    """Leave word that a person stopped it: `unless-stopped` is over, also after a reboot (`boot`).
+
+    Without a sync of its own: the record of the end, which follows, has one.
+    """
+    os.close(os.open(f"{directory}/stopped", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def was_stopped(directory: str) -> bool:
+    """Tell whether a person stopped it, and nobody has started it since."""
+    return os.path.lexists(f"{directory}/stopped")
+
+
+def forget_stopped(directory: str) -> None:
+    """Take that word away: it was started. Idempotent."""
+    try:
+        os.unlink(f"{directory}/stopped")
+    except FileNotFoundError:
+        pass
 
 
 def find_running(settings: "Settings", name: str) -> str | None:

@@ -103,6 +103,7 @@ class Switchboard:
         "after_termination",
         "is_stdin_once",
         "is_stop_wanted",
+        "is_stopped_by_hand",
         "on_termination",
     )
 
@@ -128,6 +129,8 @@ class Switchboard:
         self.after_termination: Callable[[], None] | None = None
         # Somebody has sent a signal that asks for the end: no restart policy may undo that.
         self.is_stop_wanted = False
+        # ... and it was not the machine that goes down: a reboot shall not undo that either.
+        self.is_stopped_by_hand = False
 
     def connect_pipes(self, stdin: int, stdout: int, stderr: int) -> None:
         """Take over the container's pipes, our ends; `stdin` -1 for none."""
@@ -433,7 +436,10 @@ class Switchboard:
         elif kind == frame.CLOSE:
             self._input.append((None, memoryview(b"")))
         elif kind == frame.SIGNAL and payload:
+            self.is_stop_wanted = self.is_stop_wanted or len(payload) > 1
             self._signal(payload[0])
+            is_shutdown = payload[1:] == bytes((frame.SHUTDOWN,))
+            self.is_stopped_by_hand = self.is_stopped_by_hand or (self.is_stop_wanted and not is_shutdown)
         elif kind == frame.RESIZE:
             self.resize(*frame.unpack_size(payload))
         elif kind == frame.HELLO:

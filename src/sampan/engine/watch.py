@@ -170,7 +170,7 @@ class Watch:
         state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)
 
     def _delay(self) -> float | None:
-        """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""
+        """Return the seconds until the next run; None where there is none."""
         if not self._document["restart"] or self._board.is_stop_wanted:
             return None
         policy = self._policy()
@@ -180,9 +180,7 @@ class Watch:
             is_over = 0 < policy["maximum"] <= self._state.restarts
             if self._state.exit_code == 0 or is_over:
                 return None
-        is_steady = time.monotonic() - self._document["began"] >= _STEADY_SECONDS
-        last = float(self._document["delay"])
-        return _DELAY_SECONDS if is_steady or not last else min(2 * last, _MOST_DELAY_SECONDS)
+        return delay_after(float(self._document["delay"]), time.monotonic() - self._document["began"])
 
     def _policy(self) -> "Document":
         """Return the restart policy: the last one that `update` left, else the one that it was started with."""
@@ -230,6 +228,8 @@ class Watch:
             takedown.release(self._document)
         self._state.status = state.EXITED
         try:
+            if self._board.is_stopped_by_hand:
+                state.mark_stopped(self._document["directory"])
             # The record of a container that is about to vanish need not outlive a power cut.
             state.write(self._document["directory"], self._state, durable=not self._document["auto_remove"])
         except OSError:
@@ -266,6 +266,13 @@ class Watch:
         if health != self._told_health:
             self._told_health = health
             self._note(f"health_status: {health}")
+
+
+def delay_after(last_seconds: float, ran_seconds: float) -> float:
+    """Return how long a restart policy waits, docker's: 100 ms, doubled up to a minute, anew after a run of 10 s."""
+    if not last_seconds or ran_seconds >= _STEADY_SECONDS:
+        return _DELAY_SECONDS
+    return min(2 * last_seconds, _MOST_DELAY_SECONDS)
 
 
 def _resolver(dns: "Document", run: str) -> "Companion":
