@@ -222,3 +222,56 @@ def test_word_of_a_stop_is_private(sampan: Command, store: Store, busybox: str) 
     assert not path.exists()
     sampan("rm", "-f", "box", check=True)
     assert store.left(sampan) == []
+
+
+def test_a_wiped_sampan_run_is_no_death(sampan: Command, store: Store, busybox: str) -> None:
+    """Whose monitor lives is found running; it comes back to where it is looked for, with its names on networks."""
+    sampan("network", "create", "front", check=True)
+    words = ("--network", "front", "--restart", "always", "busybox", "sh", "-c")
+    sampan("run", "-d", "--name", "box", *words, f"echo up; {ENDS}", check=True)
+    sampan("run", "-d", "--name", "other", *words, "exec sleep 1000", check=True)
+    (id,) = sampan("ps", "-q", "--no-trunc", "--filter", "name=box", check=True).stdout.split()
+    monitor = store.monitor(id)
+    # One quiet for a second has renewed itself; both kinds answer.
+    for attempt in range(2):
+        shutil.rmtree(store.run)
+        assert len(sampan("ps", "-q", check=True).stdout.split()) == 2
+        assert sampan("exec", "box", "echo", "hello", check=True).stdout == "hello\n"
+        sampan("kill", "-s", "CONT", "box", "other", check=True)
+        assert sampan("exec", "box", "nslookup", "other", check=True).stdout.count("Address") >= 2
+        assert store.monitor(id) == monitor
+        deadline = time.monotonic() + 20
+        while not attempt and b"sampan-monitor" not in Path(f"/proc/{monitor}/cmdline").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    shutil.rmtree(store.run)
+    sampan("restart", "-t", "0", "box", check=True)
+    shutil.rmtree(store.run)
+    sampan("boot", "stop", check=True)
+    assert _status(sampan, "other")[0] == "exited"
+    assert sampan("boot", "start", check=True).stdout.split() == ["box", "other"]
+    shutil.rmtree(store.run)
+    sampan("rm", "-f", "box", "other", check=True)
+    sampan("network", "rm", "front", check=True)
+    assert store.left(sampan) == []
+
+
+def test_a_number_that_is_another_s_is_not_called(sampan: Command, store: Store, busybox: str) -> None:
+    """A state file whose monitor's number is somebody else's now: nobody gets a signal, and the error says so."""
+    _run(sampan, "box", "no")
+    (id,) = store.containers()
+    path = Path(store.root, "containers", id, "state.json")
+    text = path.read_text(encoding="utf-8")
+    with subprocess.Popen(["sleep", "1000"]) as bystander:
+        path.write_text(json.dumps(json.loads(text) | {"monitor_pid": bystander.pid}), encoding="utf-8")
+        socket = Path(store.run, id, "attach.sock")
+        socket.rename(f"{socket}.away")
+        done = sampan("stop", "box")
+        Path(f"{socket}.away").rename(socket)
+        path.write_text(text, encoding="utf-8")
+        assert bystander.poll() is None
+        bystander.kill()
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []

@@ -17,6 +17,7 @@ import errno
 import os
 import select
 import stat
+import time
 
 from sampan.engine import frame, terminal
 from sampan.errors import Conflict
@@ -25,8 +26,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
+    from sampan.settings.configuration import Settings
+
 DETACH_KEYS = b"\x10\x11"  # ctrl-p ctrl-q, docker's default
 _PIPE_BUF = 4096
+# A monitor that was asked for another socket has it in a moment, unless the machine is very busy.
+_CALL_SECONDS, _CALL_POLL_SECONDS = 5.0, 0.002
 # A second Ctrl-C within this time means that the person wants out, whatever the container thinks of the first.
 _IMPATIENT = 3
 # docker run --sig-proxy passes every signal that can be caught; these are the ones that people send.
@@ -144,6 +149,29 @@ def connect(path: str, mode: bytes) -> Client:
         channel.close()
         raise OSError(error.errno, error.strerror, path) from error
     return Client(channel)
+
+
+def reach(settings: "Settings", container_id: str, mode: bytes) -> Client:
+    """Open a channel to the monitor of a container that lives; one whose socket is gone is asked for another.
+
+    Raises OSError where that does not help.
+    """
+    from sampan.engine import state
+
+    path, directory = state.socket_path(settings, container_id), state.directory(settings, container_id)
+    try:
+        return connect(path, mode)
+    except (FileNotFoundError, ConnectionRefusedError):
+        if not state.call_monitor(directory):
+            raise
+    deadline = time.monotonic() + _CALL_SECONDS
+    while True:
+        try:
+            return connect(path, mode)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if time.monotonic() > deadline or not state.alive(directory):
+                raise
+        time.sleep(_CALL_POLL_SECONDS)
 
 
 class _Relay:

@@ -322,6 +322,15 @@ def release(told: "Document") -> None:
             firewall.unpublish(endpoint)
 
 
+def publish_names(told: "Document") -> None:
+    """Tell the names once more, where SAMPAN_RUN was wiped."""
+    from sampan.network import record
+
+    for endpoint in map(Endpoint.parse, told["endpoints"]):
+        if endpoint.names:
+            record.publish(told["run"], endpoint)
+
+
 def disconnect(told: "Document") -> None:
     """Remove the container's links and names; takes what `Connector.document` returned. Idempotent."""
     for endpoint in map(Endpoint.parse, told["endpoints"]) if told["is_connected"] else ():

@@ -197,14 +197,14 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
     if not state.alive(directory) or state.read(directory).status not in _LIVELY:
         return None
     try:
-        return channels.connect(state.socket_path(settings, container.id), mode)
+        return channels.reach(settings, container.id, mode)
     except OSError as error:
         # Between our look and our call it ended: then there is nothing to say to it.
         if not state.alive(directory) or state.read(directory).status not in _LIVELY:
             return None
         raise Conflict(
             f"the monitor of `{container.name}` cannot be reached",
-            hints=(f"its socket in `{settings.run}` is gone; end it with `kill {state.read(directory).monitor_pid}`",),
+            hints=(f"no socket of its is in `{settings.run}`; end it with `kill {state.read(directory).monitor_pid}`",),
         ) from error
 
 

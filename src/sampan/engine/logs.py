@@ -60,7 +60,7 @@ def read(
 def _follow(settings: "Settings", container_id: str) -> attach.Client | None:
     """Open a channel for ticks; None where nothing runs."""
     try:
-        return attach.connect(state.socket_path(settings, container_id), frame.FOLLOW)
+        return attach.reach(settings, container_id, frame.FOLLOW)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
 

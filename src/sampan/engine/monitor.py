@@ -34,7 +34,7 @@ from sampan.document import render
 from sampan.engine import assembly, fault, frame, rootless, sealing, state, takedown
 from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
-from sampan.engine.watch import Watch
+from sampan.engine.watch import Watch, listen
 from sampan.errors import Internal, SampanError
 from sampan.identity import stat_of
 from sampan.kernel import seccomp
@@ -172,7 +172,7 @@ class _Start:
             # The container keeps what it would have had.
             self._spec.process.oom_score_adj = self._own_score
         etc.write(directory, etc.files(**assembly.etc(request)), assembly.owner(request))
-        self._listener = self._heard_before() or _listen(request["run_directory"])
+        self._listener = self._heard_before() or listen(request["run_directory"])
         if request["runtime"]:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
         else:
@@ -362,22 +362,6 @@ def _execution(request: "Document") -> "Document":
         "has_own_home": any(word.startswith("HOME=") for word in config["Env"]),
         "seccomp_profile": request["seccomp_profile"],
     }
-
-
-def _listen(directory: str) -> _socket.socket:
-    """Open the socket that commands attach to; only its owner may pass through the directory."""
-    os.makedirs(directory, 0o700, exist_ok=True)
-    path = f"{directory}/attach.sock"
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    with frame.Address(path) as address:
-        listener.bind(address)
-    listener.listen(64)
-    listener.setblocking(False)
-    return listener
 
 
 def _lower_oom_score() -> int | None:

@@ -8,7 +8,7 @@ there. Hence an upgrade or the removal of the package does not touch a monitor. 
 as it was.
 
 The parent-death signal that binds the container to its monitor is about the end of a thread, which this is not; SIGTERM
-is ignored meanwhile.
+and SIGHUP are ignored meanwhile.
 """
 
 import _signal
@@ -201,7 +201,8 @@ def go_on(
                 os.set_inheritable(fd, fd in kept)
             except OSError:
                 continue  # the one that listed the directory
-        _signal.signal(_signal.SIGTERM, _signal.SIG_IGN)
+        for number in (_signal.SIGTERM, _signal.SIGHUP):
+            _signal.signal(number, _signal.SIG_IGN)
         words = [str(number) for number in (*program, memfd, entry)]
         argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, "sampan-monitor", document["directory"]]
         if is_sealed:

@@ -16,6 +16,7 @@ SCM_RIGHTS as flock's does, but whether it is held can be asked without taking i
 Hot path.
 """
 
+import _signal
 import errno
 import fcntl
 import os
@@ -332,6 +333,35 @@ def take_lock(directory: str) -> int | None:
             raise
         return None
     return fd
+
+
+def call_monitor(directory: str) -> bool:
+    """Ask the monitor that holds the lock to listen where commands look for it; tell whether there is one to ask.
+
+    The number in the state file may be another process's by now: whoever is called has the lock open.
+    """
+    pid = read(directory).monitor_pid
+    try:
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError):
+        return False
+    try:
+        lock = os.stat(f"{directory}/lock")
+        is_monitor = any(_is_file(f"/proc/{pid}/fd/{fd}", lock) for fd in os.listdir(f"/proc/{pid}/fd"))
+        if is_monitor:
+            _signal.pidfd_send_signal(pidfd, _signal.SIGHUP)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return is_monitor
+
+
+def _is_file(path: str, wanted: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), wanted)
+    except OSError:
+        return False
 
 
 def is_paused(told: State) -> bool:

@@ -100,6 +100,7 @@ class Switchboard:
         "_poll",
         "_stdin",
         "_terminal",
+        "after_hangup",
         "after_termination",
         "is_stdin_once",
         "is_stop_wanted",
@@ -127,6 +128,8 @@ class Switchboard:
         self.on_termination = int(_signal.SIGTERM)
         # Called then: a paused container has to go on to meet the signal.
         self.after_termination: Callable[[], None] | None = None
+        # Called on SIGHUP, by which a command asks for a socket that it can find.
+        self.after_hangup: Callable[[], None] | None = None
         # Somebody has sent a signal that asks for the end: no restart policy may undo that.
         self.is_stop_wanted = False
         # ... and it was not the machine that goes down: a reboot shall not undo that either.
@@ -202,9 +205,7 @@ class Switchboard:
 
         After `quiet_seconds` in which nothing moved, if nothing waits to: call `rest` and go on; False without one.
         """
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        _signal.signal(_signal.SIGTERM, lambda *_: None)
-        _signal.set_wakeup_fd(writing)
+        reading, writing = _wakeup()
         try:
             has_ended = self._loop(reading, quiet_seconds, rest)
         finally:
@@ -234,10 +235,7 @@ class Switchboard:
                     resting = _after(quiet)
             for fd, events in ready:
                 if fd == reading:
-                    os.read(reading, 64)
-                    self._signal(self.on_termination)
-                    if self.after_termination is not None:
-                        self.after_termination()
+                    self._on_wakeup(reading)
                 else:
                     self._serve(fd, events)
             if any(fd == self._pidfd for fd, _ in ready):
@@ -282,17 +280,36 @@ class Switchboard:
         farewell = frame.pack(frame.EXIT, bytes((status & 0xFF,)))
         for conversation in [c for c in self._by_fd.values() if c.mode != frame.FOLLOW]:
             self._send(conversation, farewell)
-        deadline, reading, writing = time.monotonic() + seconds, *os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        _signal.signal(_signal.SIGTERM, lambda *_: None)
-        _signal.set_wakeup_fd(writing)
+        deadline, reading, _ = time.monotonic() + seconds, *_wakeup()
         while not self.is_stop_wanted and (time.monotonic() < deadline or self._is_telling(deadline)):
             for fd, events in self._wait(reading, max(deadline, time.monotonic() + _TELLING_ROUND)):
                 if fd == reading:
-                    self.is_stop_wanted = True
+                    self.is_stop_wanted = self._is_termination(reading) or self.is_stop_wanted
                 else:
                     self._serve(fd, events)
         _signal.set_wakeup_fd(-1)
         return [client for client in self.document()["clients"] if client["mode"].encode("latin-1") == frame.FOLLOW]
+
+    def listen(self, listener: _socket.socket) -> None:
+        """Let clients in by another socket, in place of the one before."""
+        if self._listener is not None:
+            self._forget(self._listener.fileno())
+            self._listener.close()
+        self._listener = listener
+
+    def _on_wakeup(self, wakeup: int) -> None:
+        """Pass the wish for an end on to the container."""
+        if self._is_termination(wakeup):
+            self._signal(self.on_termination)
+            if self.after_termination is not None:
+                self.after_termination()
+
+    def _is_termination(self, wakeup: int) -> bool:
+        """Take the signals that came; tell whether one asks for the end, and do what the other does."""
+        numbers = os.read(wakeup, 64)
+        if _signal.SIGHUP in numbers and self.after_hangup is not None:
+            self.after_hangup()
+        return _signal.SIGTERM in numbers
 
     def close_outputs(self) -> None:
         """Close our ends of an ended container's streams."""
@@ -543,6 +560,15 @@ class Switchboard:
         conversation.out.clear()
         if conversation.is_stdin and self.is_stdin_once:
             self._input.append((None, memoryview(b"")))
+
+
+def _wakeup() -> tuple[int, int]:
+    """Have SIGTERM and SIGHUP written to a pipe; return its ends, of which the caller polls the first."""
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for number in (_signal.SIGTERM, _signal.SIGHUP):
+        _signal.signal(number, lambda *_: None)
+    _signal.set_wakeup_fd(writing)
+    return reading, writing
 
 
 def _after(seconds: float | None) -> float | None:

@@ -46,6 +46,7 @@ class Watch:
         self._board.is_stdin_once = document["is_stdin_once"]
         self._board.on_termination = document["stop_signal"]
         self._board.after_termination = self._let_go
+        self._board.after_hangup = self._be_found
         if document["network"].get("dns"):
             self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
         self._told_health = "" if self._state.health is None else self._state.health["Status"]
@@ -158,6 +159,22 @@ class Watch:
             from sampan.runtime import cgroup
 
             cgroup.parse(self._state.cgroup).thaw()
+
+    def _be_found(self) -> None:
+        """Stand in SAMPAN_RUN again, which somebody has wiped: a command that could not reach us asks for it."""
+        document = self._document
+        try:
+            listener = listen(document["run_directory"])
+            name = state.read_name(document["directory"], document["name"])
+            state.publish_name(document["run"], name, document["id"])
+            if document["network"]["dns"]:
+                from sampan.engine import connection
+
+                connection.publish_names(document["network"])
+        except OSError:
+            return  # the next one asks again
+        self._fds["listener"] = listener.fileno()
+        self._board.listen(listener)
 
     def _note_die(self) -> None:
         """Tell the journal of the end, when it stands in the state file."""
@@ -273,6 +290,22 @@ def delay_after(last_seconds: float, ran_seconds: float) -> float:
     if not last_seconds or ran_seconds >= _STEADY_SECONDS:
         return _DELAY_SECONDS
     return min(2 * last_seconds, _MOST_DELAY_SECONDS)
+
+
+def listen(directory: str) -> _socket.socket:
+    """Open the socket that commands attach to; only its owner may pass through the directory."""
+    os.makedirs(directory, 0o700, exist_ok=True)
+    path = f"{directory}/attach.sock"
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    with frame.Address(path) as address:
+        listener.bind(address)
+    listener.listen(64)
+    listener.setblocking(False)
+    return listener
 
 
 def _resolver(dns: "Document", run: str) -> "Companion":

@@ -48,7 +48,7 @@ class Settings:
         data = environment.get("XDG_DATA_HOME") or f"{home}/.local/share"
         self.root = environment.get("SAMPAN_ROOT") or ("/var/lib/sampan" if uid == 0 else f"{data}/sampan")
         # SECURITY: without a runtime directory below SAMPAN_ROOT, which is 0700; a name in /tmp is anybody's.
-        run = environment.get("XDG_RUNTIME_DIR", "")
+        run = environment.get("XDG_RUNTIME_DIR") or _runtime_directory(uid)
         own = f"{run}/sampan" if run else f"{self.root}/run"
         self.run = environment.get("SAMPAN_RUN") or ("/run/sampan" if uid == 0 else own)
         config = environment.get("XDG_CONFIG_HOME") or f"{home}/.config"
@@ -64,6 +64,15 @@ class Settings:
 def load() -> Settings:
     """Read the settings of this process."""
     return Settings(os.environ, os.geteuid())
+
+
+def _runtime_directory(uid: int) -> str:
+    """Return what systemd gives a user who has a session or lingers, and tells no `su` or cron job of; "" without."""
+    path = f"/run/user/{uid}"
+    try:
+        return path if os.stat(path).st_uid == uid else ""
+    except OSError:
+        return ""
 
 
 # Every key of config.toml, dotted, but for those of `registry`; an unknown one is an error that suggests the nearest.
