@@ -2,8 +2,8 @@
 
 Theory. One unit a user: the system's for root, the user manager's for anybody else, whose manager runs at boot only if
 he lingers. It is a oneshot that remains, so that its end is the time for `boot stop`. Containers' monitors leave its
-group for the scope (`runtime.delegation`); it is ordered after that scope, hence ended before it, while the monitors
-still live. Where there is no such scope, on cgroup v1, monitors stay in its group, and KillMode=process lets them be.
+group for the scope (`runtime.delegation`), which is ordered before it, hence ended after it: until then the monitors
+live. Where there is no such scope, on cgroup v1, monitors stay in its group, and KillMode=process lets them be.
 
 What a unit says of its store stands in a section whose name systemd passes over, so that nobody takes a unit away that
 is another store's or another program's.
@@ -13,12 +13,13 @@ import os
 
 from sampan.engine import state
 from sampan.errors import Conflict, InvalidArgument, Unavailable, Unsupported
+from sampan.runtime import delegation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
-NAME = "sampan.service"
+NAME = delegation.SERVICE
 _SECTION = "[X-Sampan]"
 _UNIT_BYTES = 1 << 16
 _SYSTEMCTL_SECONDS = 60.0
@@ -82,7 +83,6 @@ def text(settings: "Settings", argv: tuple[str, ...], *, is_stopping: bool = Tru
         "[Unit]",
         "Description=Containers of Sampan, by their restart policies",
         *([f"Wants=network-online.target\nAfter={_AFTER}"] if is_root else []),
-        "After=sampan.scope",
         *([f"RequiresMountsFor={_quoted(root)}"] if is_root else []),
         "[Service]",
         "Type=oneshot",

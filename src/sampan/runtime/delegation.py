@@ -19,11 +19,22 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 UNIT = "sampan.scope"
+# The unit that starts and stops containers with the machine (engine.unit).
+SERVICE = "sampan.service"
 CONTROLLERS = ("cpu", "memory", "pids")
 _SYSTEMD = "org.freedesktop.systemd1"
 _MANAGER = (_SYSTEMD, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _TRIES = 5
+# A scope whose last process has just gone stays for a moment, in which it can neither be joined nor made again.
+_ENDING = (
+    "org.freedesktop.DBus.Error.FileExists",
+    "org.freedesktop.DBus.Error.InvalidArgs",
+    "org.freedesktop.systemd1.NoSuchUnit",
+    "org.freedesktop.systemd1.UnitExists",
+)
+_ENDING_SECONDS = 15.0
+_MOST_TRIES = 1000
 
 
 class Scope:
@@ -48,20 +59,21 @@ class Scope:
 
     def join(self, pid: int) -> str:
         """Move `pid` into the scope's leaf `monitors`, making the scope if need be; return the scope's directory."""
-        for attempt in range(_TRIES):
+        deadline = time.monotonic() + _ENDING_SECONDS
+        for attempt in range(_MOST_TRIES):
             if self._settings.uid == 0 and self._enter(self.directory()):
                 return self.directory()
             try:
                 with dbus.Connection(self._bus(), self._settings.uid) as bus:
                     directory = self._point + _make_or_attach(bus, pid)
             except dbus.Refused as error:
-                if attempt == _TRIES - 1:
+                if attempt >= _TRIES and (error.name not in _ENDING or time.monotonic() > deadline):
                     raise Unavailable(f"systemd does not give the scope `{UNIT}`") from error
-                time.sleep(0.05 * (attempt + 1))
+                time.sleep(0.05)
                 continue
             if self._enter(directory):
                 return directory
-        raise Unavailable(f"the scope `{UNIT}` of systemd vanished {_TRIES} times")
+        raise Unavailable(f"the scope `{UNIT}` of systemd vanished {_MOST_TRIES} times")
 
     def _enter(self, directory: str) -> bool:
         """Go into the leaf; False where the scope is not there (any more)."""
@@ -87,6 +99,9 @@ def _make_or_attach(bus: dbus.Connection, pid: int) -> str:
         ("PIDs", ("au", [pid])),
         ("Delegate", ("b", True)),
         ("CollectMode", ("s", "inactive-or-failed")),
+        # When the machine goes down, who stops containers in order does so before this ends them at once. Said here,
+        # for a unit that named this scope would keep systemd from forgetting it: then it cannot be made again.
+        ("Before", ("as", [SERVICE])),
     ]
     try:
         job = bus.call(*_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", (UNIT, "fail", properties, []))[0]
