@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugin.person import USER, Person
+
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns]
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -25,7 +27,8 @@ def test_a_machine_that_has_it_all(sampan: Command) -> None:
     assert done.returncode == 0
     found = _found(done)
     assert set(found) == {
-        "kernel", "store", "user namespaces", "layers", "limits", "network", "seccomp", "Debian packages"
+        "kernel", "store", "user namespaces", "after a reboot", "layers", "limits", "network", "seccomp",
+        "traced builds", "Debian packages",
     }  # fmt: skip
     assert {row["state"] for row in found.values()} <= {"ok", "limited"}
     assert sampan("doctor").stdout.startswith("ok      kernel")
@@ -69,3 +72,19 @@ def test_reset_after_a_doctor_alone(sampan: Command, environment: dict[str, str]
     assert done.returncode == 1
     assert "is not a store of Sampan" in done.stderr
     assert Path(place, "store", "thesis.txt").exists()
+
+
+def test_a_normal_user_hears_what_root_can_do_for_him(user: Person, subordinates: str) -> None:
+    """Without a range of ids, pasta, limits: each is `limited` with one command, for root and with his name."""
+    found = _found(user("doctor", "--format", "json", check=True))
+    ids = found["user ids"]
+    if subordinates:
+        assert ids["state"] == "ok"
+    else:
+        assert ids["state"] == "limited"
+        told = str(ids["mending"])
+        assert f"--add-subgids 100000-165535 {USER}`" in told or "apt install uidmap" in told
+    for name in ("way out", "limits", "after logout", "after a reboot"):
+        assert found[name]["state"] == "ok" or found[name]["mending"], name
+    # What the holder said to an earlier command is not lost.
+    assert _found(user("doctor", "--format", "json", check=True)) == found

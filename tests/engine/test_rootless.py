@@ -1,14 +1,17 @@
 """A normal user's containers, without and with a range of subordinate ids: the same words, the same ends."""
 
 import json
+import os
 import time
 import urllib.request
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from sampan.settings.configuration import Settings
 from tests.engine.conftest import Store
-from tests.plugin.person import Person, end_holder
+from tests.plugin.person import GID, UID, Person, end_holder
 
 pytestmark = [
     pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns, pytest.mark.cgroup,
@@ -176,3 +179,60 @@ with container.run(settings, RunOptions("busybox", command=("sh", "-c", "exit 4"
 nursery.close()
 """
     assert user.python(program, check=True).stdout == "4\n"
+
+
+def test_the_whole_life(subordinates: str, user: Person, store: Store, place: str) -> None:
+    """Docker's words about a container from `run` to `rm` are a normal user's too; what the kernel forbids is said."""
+    script = "echo up; echo err >&2; touch /made; trap 'exit 3' TERM; while :; do sleep 0.05; done"
+    user("run", "-d", "--name", "box", "-p", "127.0.0.1::80", "busybox", "sh", "-c", script, check=True)
+    _until(lambda: user("logs", "box").stdout == "up\n")
+    assert user("logs", "box").stderr == "err\n"
+    assert user("ps", "--format", "{{.Names}} {{.State}}", check=True).stdout == "box running\n"
+    assert user("port", "box", "80", check=True).stdout.startswith("127.0.0.1:")
+    assert user("exec", "-u", "0", "-w", "/tmp", "box", "pwd", check=True).stdout == "/tmp\n"
+    assert user("exec", "box", "sh", "-c", "exit 5").returncode == 5
+    # Files in, out and between, changes, and an image of them.
+    files = Path(place, "files")
+    files.mkdir()
+    os.chown(files, UID, GID)
+    (files / "word").write_text("hello\n", encoding="utf-8")
+    user("cp", f"{files}/word", "box:/word", check=True)
+    user("cp", "box:/word", f"{files}/back", check=True)
+    assert (files / "back").read_text(encoding="utf-8") == "hello\n"
+    assert {"A /made", "A /word"} <= set(user("diff", "box", check=True).stdout.splitlines())
+    user("commit", "box", "made", check=True)
+    assert user("run", "--rm", "made", "cat", "/word", check=True).stdout == "hello\n"
+    # What it does and what it may.
+    assert "sh -c" in user("top", "box", "-o", "pid,cmd", check=True).stdout
+    assert user("stats", "--no-stream", "--format", "{{.Name}}", check=True).stdout == "box\n"
+    for words, flag in ((("pause", "box"), "paused"), (("update", "-m", "64m", "box"), "`--memory`")):
+        done = user(*words)
+        assert done.returncode == 0 or (flag in done.stderr and "hint:" in done.stderr), done.stderr
+    user("unpause", "box")
+    user("rename", "box", "crate", check=True)
+    # Ends of all kinds, and beginnings.
+    user("stop", "crate", check=True)
+    assert user("wait", "crate", check=True).stdout == "3\n"
+    user("update", "--restart", "on-failure:3", "crate", check=True)
+    user("start", "crate", check=True)
+    user("kill", "crate", check=True)
+    assert user("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "crate").stdout == "exited 137\n"
+    user("restart", "-t", "0", "crate", check=True)
+    assert user("boot", "stop").returncode == 0
+    assert user("boot", "start", check=True).stdout == "crate\n"
+    assert user("run", "--name", "short", "busybox", "sh", "-c", "echo out; exit 4").returncode == 4
+    done = user("start", "-a", "short")
+    assert (done.returncode, done.stdout) == (4, "out\n")
+    told = user("events", "--since", "1h", "--until", "0s", "--filter", "container=short", "--format", "{{.Action}}")
+    assert told.stdout.split() == ["create", "start", "die", "start", "die"]
+    assert user("rm", "crate").returncode == 1
+    user("rm", "-f", "crate", "short", check=True)
+    user("rmi", "made", check=True)
+    assert _left(user, store) == []
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -81,6 +81,15 @@ def subordinate() -> Iterator[None]:
         Path(path).write_text(text, encoding="utf-8")
 
 
+@pytest.fixture(params=["single", "range"])
+def subordinates(request: pytest.FixtureRequest) -> str:
+    """Have a test for both kinds of user: the one without subordinate ids, "", and the one who has a range of them."""
+    if request.param == "single":
+        return ""
+    request.getfixturevalue("subordinate")
+    return "range"
+
+
 def end_holder(run: str) -> None:
     """End the holder now: its ten seconds of patience are too long for a test."""
     try:

@@ -4,15 +4,16 @@ Each check returns one `Finding`. Nothing stays behind: what is tried is tried i
 is what the first container would make anyway (the store's directory, the record of what its file system can do).
 """
 
+import errno
 import os
 
 from sampan.database import location
 from sampan.document import parse, render
-from sampan.engine import assembly, rootless
+from sampan.engine import assembly, rootless, unit
 from sampan.errors import SampanError
-from sampan.kernel import syscalls
+from sampan.kernel import fuse, syscalls
 from sampan.network import bridge, firewall, ipam
-from sampan.runtime import cgroup, holder, idmap, namespaces
+from sampan.runtime import cgroup, cgroup_v1, cgroup_v2, idmap, namespaces, subordinate
 from sampan.units import human_size
 
 TYPE_CHECKING = False
@@ -28,6 +29,8 @@ _MACHINES = ("x86_64", "aarch64")
 _LEAST_BYTES = 1 << 30
 _LIMITS = ("memory", "cpu", "pids")
 _ANSWER_BYTES = 1 << 16
+# Below the mount point, the group of a user's systemd.
+_USER_GROUP = "user.slice/user-{uid}.slice/user@{uid}.service"
 # What a container's first process is cloned into.
 _OF_A_CONTAINER = syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET
 
@@ -48,17 +51,17 @@ def examine(settings: "Settings") -> "Iterator[Finding]":
     """Try one part after the other; a normal user's process is in the namespaces of its containers after this."""
     yield _kernel()
     yield _tried("store", lambda: _store(settings))
-    warnings: list[str] = []
-    namespace = _tried("user namespaces", lambda: _namespaces(settings, warnings))
+    before = _of_the_machine(settings)
+    namespace = _tried("user namespaces", lambda: _namespaces(settings))
     yield namespace
     if namespace.state == MISSING:
         return
-    if settings.uid != 0:
-        yield from _for_a_user(settings, warnings)
+    yield from before
     yield _tried("layers", lambda: _layers(settings))
     yield _tried("limits", lambda: _limits(settings))
     yield _tried("network", _network)
     yield _seccomp()
+    yield _traces()
     yield _tried("Debian packages", lambda: _bases(settings))
 
 
@@ -97,10 +100,9 @@ def _store(settings: "Settings") -> Finding:
     return Finding("store", OK, what)
 
 
-def _namespaces(settings: "Settings", warnings: list[str]) -> Finding:
-    """Enter a normal user's namespaces, whose `warnings` are kept; make one and let it go, as root."""
-    if settings.uid != 0:
-        rootless.enter(settings, lambda event: warnings.append(event.text))
+def _namespaces(settings: "Settings") -> Finding:
+    """Enter a normal user's namespaces; make one and let it go, as root."""
+    rootless.enter(settings)
     try:
         pid, pidfd = syscalls.clone3(_OF_A_CONTAINER)
     except OSError as error:
@@ -113,42 +115,56 @@ def _namespaces(settings: "Settings", warnings: list[str]) -> Finding:
     return Finding("user namespaces", OK, "every container gets one of its own")
 
 
-def _for_a_user(settings: "Settings", warnings: list[str]) -> "Iterator[Finding]":
-    """Yield what matters to a normal user only. The holder may have told its warnings to an earlier command."""
-    lacks = {name: text for text in warnings for name in ("newuidmap", "pasta") if name in text}
-    count = holder.id_count()
-    if count > 1:
-        yield Finding("user ids", OK, f"{count} ids in a container")
-    else:
-        text = lacks.get("newuidmap", "a container has a single user id")
-        yield Finding(
-            "user ids", LIMITED, *_parted(text, "`apt install uidmap`, and ranges in /etc/subuid and /etc/subgid")
-        )
+def _of_the_machine(settings: "Settings") -> list[Finding]:
+    """Return what can be asked only where a normal user is himself still, before he enters his namespaces."""
+    own = [] if settings.uid == 0 else [_ids(settings), _way_out(settings), _linger(settings)]
+    return [*own, _tried("after a reboot", lambda: _boot(settings))]
+
+
+def _ids(settings: "Settings") -> Finding:
+    """Tell whether a normal user's containers have more than one user id."""
+    text = subordinate.lack(settings.uid, settings.environment.get("PATH"))
+    return Finding("user ids", LIMITED, *_parted(text)) if text else Finding("user ids", OK, "a range of his own")
+
+
+def _way_out(settings: "Settings") -> Finding:
+    """Tell whether a normal user's containers reach the network."""
     from sampan.kernel import program
 
-    if program.find("pasta", settings.environment.get("PATH")) is not None and "pasta" not in lacks:
-        yield Finding("way out", OK, "pasta connects containers to the network")
-    else:
-        text = lacks.get("pasta", "containers reach no network but each other's")
-        yield Finding("way out", LIMITED, *_parted(text, "`apt install passt`"))
-    yield _linger(settings)
+    if program.find("pasta", settings.environment.get("PATH")) is not None:
+        return Finding("way out", OK, "pasta connects containers to the network")
+    text = "containers reach no network but each other's, since `pasta` is not installed: `apt install passt`"
+    return Finding("way out", LIMITED, *_parted(text))
 
 
-def _parted(text: str, mending: str) -> tuple[str, tuple[str, ...]]:
-    """Part a warning from the command that it ends with."""
-    what, colon, command = text.partition(": `")
-    return what, (f"as root: `{command}" if colon else f"as root: {mending}",)
+def _parted(text: str) -> tuple[str, tuple[str, ...]]:
+    """Part a warning from the command that it ends with, which is root's to give."""
+    what, _, command = text.rpartition(": ")
+    return what, (f"as root: {command.removeprefix('as root, ')}",)
 
 
 def _linger(settings: "Settings") -> Finding:
     """Tell whether this user's processes may outlive the last session. loginctl(1)."""
-    if not os.path.isdir("/run/systemd/system"):
+    if not unit.is_booted():
         return Finding("after logout", OK, "no systemd here ends what a session leaves")
-    name = settings.environment.get("USER") or settings.environment.get("LOGNAME") or str(settings.uid)
-    if os.path.exists(f"/var/lib/systemd/linger/{name}"):
+    if unit.lingers(settings):
         return Finding("after logout", OK, "containers go on")
-    mending = (f"`loginctl enable-linger {name}`",)
+    mending = (f"`loginctl enable-linger {unit.user_name(settings)}`",)
     return Finding("after logout", LIMITED, "containers end with the last session", mending)
+
+
+def _boot(settings: "Settings") -> Finding:
+    """Tell whether restart policies are applied when the machine comes up."""
+    found = unit.find(settings)
+    if found is None:
+        mending = "`sampan boot enable`"
+        if not unit.is_booted():
+            mending = "have this machine's init call `sampan boot start`, and `sampan boot stop` before it ends"
+        return Finding("after a reboot", LIMITED, "no container starts by itself", (mending,))
+    if not os.access(found.program, os.X_OK):
+        what = f"`{found.path}` runs `{found.program}`, which is gone"
+        return Finding("after a reboot", LIMITED, what, ("`sampan boot enable`",))
+    return Finding("after a reboot", OK, "containers start as their restart policies want")
 
 
 def _layers(settings: "Settings") -> Finding:
@@ -163,15 +179,39 @@ def _layers(settings: "Settings") -> Finding:
 
 
 def _limits(settings: "Settings") -> Finding:
-    has = cgroup.open_parent(settings).controllers
+    has = _controllers(settings)
     lacks = [name for name in _LIMITS if name not in has]
     if not lacks:
         return Finding("limits", OK, ", ".join(_LIMITS))
     what = f"no limits of {', '.join(lacks)}"
+    return Finding("limits", LIMITED, what, (_how_to_limit(settings, has),))
+
+
+def _controllers(settings: "Settings") -> tuple[str, ...]:
+    """Return the controllers that containers would have; a normal user's are what PID 1 delegated to his systemd."""
+    has = cgroup.open_parent(settings).controllers
+    point = cgroup_v2.mount_point()
+    if settings.uid == 0 or not has or not point:
+        return has
+    try:
+        with open(f"{point}/{_USER_GROUP.format(uid=settings.uid)}/cgroup.controllers", encoding="ascii") as file:
+            return tuple(file.read().split())
+    except OSError:
+        return has
+
+
+def _how_to_limit(settings: "Settings", has: tuple[str, ...]) -> str:
+    """Return the way to the limits that are missing."""
     if settings.uid == 0:
-        return Finding("limits", LIMITED, what)
-    mending = "log in by a session of systemd's (not by `su`), which delegates a cgroup; or run as root"
-    return Finding("limits", LIMITED, what, (mending,))
+        return "mount the controllers: see `/proc/cgroups`, and `findmnt -t cgroup,cgroup2`"
+    if cgroup_v1.hierarchies().keys() & set(_LIMITS):
+        return "limits on cgroup v1 need root; `systemd.unified_cgroup_hierarchy=1` on the kernel's command line has v2"
+    if has:
+        drop_in = "/etc/systemd/system/user@.service.d"
+        words = f"printf '[Service]\\nDelegate=yes\\n' >{drop_in}/delegate.conf && systemctl daemon-reload"
+        return f"as root: `mkdir -p {drop_in} && {words}`, then log in again"
+    name = unit.user_name(settings)
+    return f"as root: `loginctl enable-linger {name}`, or log in by ssh or at the console, not by `su`"
 
 
 def _network() -> Finding:
@@ -216,6 +256,17 @@ def _seccomp() -> Finding:
     if has_filter:
         return Finding("seccomp", OK, "system calls are filtered")
     return Finding("seccomp", MISSING, "this kernel filters no system calls", ("a kernel with CONFIG_SECCOMP_FILTER",))
+
+
+def _traces() -> Finding:
+    """Tell whether a build can see what a RUN reads: without, it runs again whenever a file of the context changed."""
+    try:
+        os.close(os.open(fuse.DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        what = f"a RUN after COPY runs again with any change: `{fuse.DEVICE}`: {error.strerror}"
+        mending = "as root: `modprobe fuse`" if error.errno == errno.ENOENT else f"as root: `chmod 666 {fuse.DEVICE}`"
+        return Finding("traced builds", LIMITED, what, (mending,))
+    return Finding("traced builds", OK, "a RUN runs again only where what it read has changed")
 
 
 def _bases(settings: "Settings") -> Finding:

@@ -149,7 +149,10 @@ class Cgroup:
         """Stop all processes; returns when they stand."""
         directory = self._directories.get("freezer")
         if directory is None:
-            raise Unsupported("a container cannot be paused here: the cgroup controller `freezer` is not available")
+            raise Unsupported(
+                "a container cannot be paused here: the cgroup controller `freezer` is not available",
+                hints=("on cgroup v1 it is root's alone; with cgroup v2 a user's containers have it too",),
+            )
 
         def is_done() -> bool:
             # Written again each time: what is forked meanwhile may have been missed (as runc does).

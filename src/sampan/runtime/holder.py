@@ -22,6 +22,7 @@ import _socket
 import errno
 import fcntl
 import os
+import sys
 
 from sampan.document import Malformed, parse
 from sampan.errors import SampanError, Unsupported
@@ -182,4 +183,10 @@ def _mending() -> tuple[str, ...]:
                     hints.append(f"as root: `{command}`")
         except OSError:
             continue
+    if any("apparmor" in hint for hint in hints):
+        # For this interpreter alone, and for longer than a boot.
+        own = os.path.realpath(sys.executable)
+        profile = f"abi <abi/4.0>,\\nprofile sampan {own} flags=(unconfined) {{\\n  userns,\\n}}\\n"
+        path = "/etc/apparmor.d/sampan"
+        hints.append(f"or, for `{own}` alone: `printf '{profile}' >{path} && apparmor_parser -r {path}`")
     return tuple(hints) or ("run as root", "a container may not be allowed to make namespaces of its own")

@@ -22,6 +22,11 @@ def find(path: str, uid: int) -> tuple[int, int] | None:
     return None
 
 
+def lack(uid: int, search: str | None) -> str:
+    """Return why a container of this user's would have a single id, with the command that mends it; "" where not."""
+    return _plan(uid, os.getgid(), search)[1]
+
+
 def write_maps(pid: int, search: str | None) -> str:
     """Map the user's own id to 0 and his subordinate ids to 1 and on, or his own alone; return why only that, or "".
 
@@ -40,16 +45,9 @@ def _write_ranges(pid: int, uid: int, gid: int, search: str | None) -> str:
     """Have newuidmap and newgidmap write whole ranges; return what is in the way, before anything is written."""
     from sampan.kernel import program
 
-    wanted = []
-    for tool, path, own in (("newuidmap", "/etc/subuid", uid), ("newgidmap", "/etc/subgid", gid)):
-        found, place = find(path, uid), program.find(tool, search)
-        if place is None:
-            return f"a container has a single user id, since `{tool}` is not installed: `apt install uidmap`"
-        if found is None:
-            name = _name_of(uid)
-            mend = f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}`"
-            return f"a container has a single user id, since {path} has no range for `{name}`: as root, {mend}"
-        wanted.append((place, own, found))
+    wanted, missing = _plan(uid, gid, search)
+    if missing:
+        return missing
     # The groups first: where that fails nothing is written yet, and one id can be.
     for place, own, (first, count) in reversed(wanted):
         try:
@@ -60,6 +58,23 @@ def _write_ranges(pid: int, uid: int, gid: int, search: str | None) -> str:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
             return f"a container has a single user id, since {said[0] if said else f'`{place}` failed'}"
     return ""
+
+
+def _plan(uid: int, gid: int, search: str | None) -> tuple[list[tuple[str, int, tuple[int, int]]], str]:
+    """Return (program, own id, range) for users and for groups, and what is missing, or ""."""
+    from sampan.kernel import program
+
+    wanted: list[tuple[str, int, tuple[int, int]]] = []
+    for tool, path, own in (("newuidmap", "/etc/subuid", uid), ("newgidmap", "/etc/subgid", gid)):
+        found, place = find(path, uid), program.find(tool, search)
+        if place is None:
+            return [], f"a container has a single user id, since `{tool}` is not installed: `apt install uidmap`"
+        if found is None:
+            name = _name_of(uid)
+            mend = f"`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}`"
+            return [], f"a container has a single user id, since {path} has no range for `{name}`: as root, {mend}"
+        wanted.append((place, own, found))
+    return wanted, ""
 
 
 def _name_of(uid: int) -> str:
