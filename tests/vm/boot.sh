@@ -13,6 +13,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 . "$(dirname "$0")/check.sh"
+failures=${FAILURES:-0}
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
@@ -45,7 +46,8 @@ before() {
   check boot-enable-again "$sampan boot enable"
   # What systemd's own stop and start of the unit means: as of docker's daemon.
   check boot-restart "${manager[*]} restart sampan.service && is plain exited 0 && is always running 0 && is stopped exited 0 && is failing-0 exited 0 && $sampan start plain failing-0 && $sampan stop by-hand"
-  rm -r "$state/gone" && touch "$state/gone"
+  mkdir -p "$state"
+  rm -rf "$state/gone" && touch "$state/gone"
   echo "$sampan" >"$state/sampan"
   echo "$failures" >"$state/failures"
   # The job that runs us ends with the machine, and comes again.
@@ -56,6 +58,22 @@ before() {
   as_root systemctl reboot
   sleep 600
 }
+
+# A normal user's containers where he logs out, with linger and without: what ps says then is what is.
+logout() {
+  "$sampan" save -o /var/tmp/busybox.tar busybox && chmod 644 /var/tmp/busybox.tar
+  chmod a+x "$(dirname "$(dirname "$sampan")")" && for parent in "${sampan%/*/*/*}" "${sampan%/*/*/*/*}"; do chmod a+x "${parent:-/}"; done
+  local words="$sampan run -d --name box --network none --restart unless-stopped busybox sleep 1000"
+  check logout-linger "loginctl enable-linger dev && for _ in \$(seq 300); do [ ! -S /run/user/1000/bus ] || break; sleep 0.2; done && as_dev '$sampan load -i /var/tmp/busybox.tar && $words'"
+  check logout-lives "sleep 2; as_dev '$sampan ps -q' | grep ."
+  check logout-no-linger "loginctl disable-linger dev && for _ in \$(seq 300); do [ -e /run/user/1000 ] || break; sleep 0.2; done && [ ! -e /run/user/1000 ]"
+  check logout-ends "[ -z \"\$(as_dev '$sampan ps -q')\" ] && as_dev '$sampan ps -a' | grep -E 'Exited .(137|143)'"
+  check logout-start "as_dev '$sampan boot start && $sampan ps -q' | grep . && as_dev '$sampan boot enable && $sampan boot status' 2>&1 | grep enable-linger"
+  check logout-doctor "as_dev '$sampan doctor' | grep 'loginctl enable-linger dev'"
+  check logout-reset "as_dev '$sampan system reset --force && ls .config/systemd/user' | grep -v wants | grep sampan; [ ! -e /home/dev/.local/share/sampan ]"
+}
+
+as_dev() { su - dev -c "$1"; }
 
 after() {
   sampan=$(cat "$state/sampan")
@@ -74,6 +92,7 @@ after() {
   check boot-crash "pkill -KILL -f sampan-monitor; rm -rf ${XDG_RUNTIME_DIR:-/run}/sampan; is always exited 137 && $sampan ps -a"
   check boot-after-crash "${manager[*]} restart sampan.service && is always running 0 && is unless running 0"
   check boot-without-program "mv $sampan $sampan.away && ! ${manager[*]} restart sampan.service; mv $sampan.away $sampan; (${manager[*]} status sampan.service || true) | grep 203/EXEC"
+  [ "$(id -u)" != 0 ] || logout
   check boot-reset "$sampan system reset --force && [ ! -e $unit ] && ! ${manager[*]} list-units --all | grep sampan"
   rm -r "$state"
   echo "$failures checks failed, $((SECONDS - started)) s"

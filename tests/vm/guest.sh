@@ -5,6 +5,9 @@
 set -u -o pipefail
 started=$SECONDS
 
+# After the reboot at the end of all this.
+[ ! -e /var/tmp/boot/sampan ] || exec bash "$(dirname "$0")/boot.sh" after
+
 . "$(dirname "$0")/check.sh"
 
 fetch() {
@@ -95,6 +98,9 @@ check exit-status "$sampan run --rm hello python -c 'raise SystemExit(7)'; [ \$?
 # Only the lists that apt needs for busybox: a fresh machine has none, and a normal user may not fetch them.
 [ "$(id -u)" = 0 ] || sudo apt-get -qq update
 check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
+# In a session of systemd's with cgroup v2 a normal user has limits, too.
+oom="$sampan run --name greedy --memory 32m busybox tail /dev/zero; [ \$? = 137 ] && field greedy State OOMKilled | grep True && $sampan events --since 1h --until 0s --filter container=greedy | grep ' oom ' && $sampan rm greedy"
+check oom "$oom"
 check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
 mkdir file && printf 'FROM busybox\nRUN echo made >/made && id -u\nCMD cat /made\n' >file/Dockerfile
 check dockerfile "$sampan build -t filed file && [ \"\$($sampan run --rm filed)\" = made ]"
@@ -143,5 +149,9 @@ check rmi "$sampan rmi hello filed traced busybox"
 [ "$(id -u)" = 0 ] || check no-holder "sleep 12; ! pgrep -u dev -a -f \"sampan (run|exec|build)|pasta\""
 check no-trace "sleep 3; diff <(echo '$before') <(traces)"
 
+if [ -e /share/.reboot ]; then
+  check import-again "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
+  FAILURES=$failures exec bash tests/vm/boot.sh before "$sampan"
+fi
 echo "$failures checks failed, $((SECONDS - started)) s"
 exit "$((failures > 0))"

@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.vm, pytest.mark.root, pytest.mark.network]
 
 EXAMPLE = "examples/hello-flask"
 MACHINE_SECONDS = 2400
+# Those that are booted twice, to see what becomes of containers: as root, and as a normal user, who lingers.
+REBOOTS = ("bookworm-bare", "trixie")
 
 
 @pytest.fixture
@@ -59,6 +61,9 @@ def expected(clone: Path, sampan: Command) -> None:
 def _machine(suite: str, *, share: Path, as_user: bool, script: str = "guest.sh") -> None:
     """Boot a machine, run the guest's script, and fail with its words unless every check was ok."""
     options = ["--timeout", str(MACHINE_SECONDS), "--share", str(share), *(["--user"] if as_user else [])]
+    if suite in REBOOTS:
+        (share / ".reboot").touch()
+        options.append("--reboot")
     argv = [sys.executable, str(PROJECT / "tools/vm.py"), *options, suite, f"bash /share/tests/vm/{script}"]
     done = subprocess.run(argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     print(done.stdout)
