@@ -93,7 +93,7 @@ after() {
   check boot-after-crash "${manager[*]} restart sampan.service && is always running 0 && is unless running 0"
   check boot-without-program "mv $sampan $sampan.away && ! ${manager[*]} restart sampan.service; mv $sampan.away $sampan; (${manager[*]} status sampan.service || true) | grep 203/EXEC"
   [ "$(id -u)" != 0 ] || logout
-  check boot-reset "$sampan system reset --force && [ ! -e $unit ] && ! ${manager[*]} list-units --all | grep sampan"
+  check boot-reset "$sampan system reset --force && [ ! -e $unit ] && ! ${manager[*]} is-active sampan.service && ! ${manager[*]} is-enabled sampan.service"
   rm -r "$state"
   echo "$failures checks failed, $((SECONDS - started)) s"
   exit "$((failures > 0))"
