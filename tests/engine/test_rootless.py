@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable
@@ -236,3 +237,25 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_wiped_sampan_run_is_no_death(user: Person, store: Store, place: str) -> None:
+    """What runs is found running, beside another holder, and can be stopped and started; what cannot be is said."""
+    words = ("--restart", "unless-stopped", "-p", "127.0.0.1::80", "busybox", "sleep", "1000")
+    user("run", "-d", "--name", "box", *words, check=True)
+    before = json.loads(Path(place, "n", "holder.json").read_text(encoding="utf-8"))["pid"]
+    (id,) = store.containers()
+    _until(lambda: b"sampan-monitor" in Path(f"/proc/{store.monitor(id)}/cmdline").read_bytes())
+    for path in Path(place, "n").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert user("ps", "--format", "{{.State}}", check=True).stdout == "running\n"
+    done = user("exec", "box", "echo", "hello")
+    assert done.returncode == 1
+    assert "`sampan restart` it" in done.stderr
+    user("restart", "-t", "0", "box", check=True)
+    assert user("exec", "box", "echo", "hello", check=True).stdout == "hello\n"
+    assert user("run", "--rm", "busybox", "echo", "hello", check=True).stdout == "hello\n"
+    user("rm", "-f", "box", check=True)
+    assert _left(user, store) == []
+    # The one that nobody finds ends by itself.
+    _until(lambda: not Path(f"/proc/{before}").exists())

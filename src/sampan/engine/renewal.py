@@ -17,6 +17,8 @@ import os
 import sys
 from _frozen_importlib_external import SourceFileLoader
 
+from sampan.engine import state
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
@@ -204,7 +206,7 @@ def go_on(
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, _signal.SIG_IGN)
         words = [str(number) for number in (*program, memfd, entry)]
-        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, "sampan-monitor", document["directory"]]
+        argv = [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, *words, state.MONITOR_WORD, document["directory"]]
         if is_sealed:
             from sampan.runtime import interpreter
 

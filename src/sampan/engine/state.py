@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 VERSION = 2
 CREATED, RUNNING, RESTARTING, EXITED = "created", "running", "restarting", "exited"
 PAUSED = "paused"  # is in no file
+MONITOR_WORD = "sampan-monitor"  # and the container's directory: the end of a monitor's command line, once it is quiet
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
 JOURNAL_BYTES = 1024 * 1024  # of the file that is written to; the one before it is kept
@@ -338,7 +339,8 @@ def take_lock(directory: str) -> int | None:
 def call_monitor(directory: str) -> bool:
     """Ask the monitor that holds the lock to listen where commands look for it; tell whether there is one to ask.
 
-    The number in the state file may be another process's by now: whoever is called has the lock open.
+    The number in the state file may be another process's by now: whoever is called has the container's directory on
+    its command line (`renewal`), or its lock open.
     """
     pid = read(directory).monitor_pid
     try:
@@ -346,8 +348,7 @@ def call_monitor(directory: str) -> bool:
     except (OSError, ValueError):
         return False
     try:
-        lock = os.stat(f"{directory}/lock")
-        is_monitor = any(_is_file(f"/proc/{pid}/fd/{fd}", lock) for fd in os.listdir(f"/proc/{pid}/fd"))
+        is_monitor = _is_monitor(pid, directory)
         if is_monitor:
             _signal.pidfd_send_signal(pidfd, _signal.SIGHUP)
     except OSError:
@@ -355,6 +356,14 @@ def call_monitor(directory: str) -> bool:
     finally:
         os.close(pidfd)
     return is_monitor
+
+
+def _is_monitor(pid: int, directory: str) -> bool:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        if file.read(STATE_BYTES).endswith(f"\0{MONITOR_WORD}\0{directory}\0".encode()):
+            return True
+    lock = os.stat(f"{directory}/lock")
+    return any(_is_file(f"/proc/{pid}/fd/{fd}", lock) for fd in os.listdir(f"/proc/{pid}/fd"))
 
 
 def _is_file(path: str, wanted: os.stat_result) -> bool:
