@@ -361,3 +361,29 @@ def test_too_much_memory_is_told(sampan: Command, store: Store) -> None:
     assert (found["State"]["OOMKilled"], found["State"]["ExitCode"]) == (False, 0)
     sampan("rm", "box", check=True)
     assert store.left(sampan) == []
+
+
+@pytest.mark.parametrize("signal", ["USR1", "SIGUSR1", "10"])
+def test_the_signal_and_the_time_that_a_container_was_given(sampan: Command, store: Store, signal: str) -> None:
+    """`--stop-signal` asks it to end, by name or number; `--stop-timeout` is its patience; `-t` and `-s` override."""
+    script = "trap 'exit 7' USR1; trap 'exit 8' HUP; echo up; while :; do sleep 0.05; done"
+    words = ("--stop-signal", signal, "--stop-timeout", "0", "busybox", "sh", "-c")
+    id = _run(sampan, *words, script)
+    (found,) = json.loads(sampan("inspect", "box", check=True).stdout)
+    assert (found["Config"]["StopSignal"], found["Config"]["StopTimeout"]) == (signal, 0)
+    _until(lambda: sampan("logs", "box").stdout == "up\n")
+    sampan("stop", "-t", "20", "box", check=True)
+    assert store.state(id)["exit_code"] == 7
+    sampan("start", "box", check=True)
+    _until(lambda: sampan("logs", "box").stdout == "up\nup\n")
+    sampan("stop", "-t", "20", "-s", "HUP", "box", check=True)
+    assert store.state(id)["exit_code"] == 8
+    # One that does not listen, and no patience.
+    deaf = sampan("run", "-d", "--network", "none", *words, "trap '' USR1; while :; do sleep 0.05; done", check=True)
+    sampan("stop", deaf.stdout.strip(), check=True)
+    assert sampan("wait", deaf.stdout.strip(), "box", check=True).stdout == "137\n8\n"
+    new = sampan("create", "busybox", "true", check=True).stdout.strip()
+    assert sampan("wait", new, check=True).stdout == "0\n"
+    assert sampan("kill", "box").returncode == 1
+    sampan("rm", "box", new, deaf.stdout.strip(), check=True)
+    assert store.left(sampan) == []
