@@ -7,9 +7,12 @@ import pkgutil
 import pwd
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -368,3 +371,23 @@ def test_ranges_are_found_by_name_and_by_number(tmp_path_factory: pytest.TempPat
     assert subordinate.find(str(path), 0) == (5, 6)
     assert subordinate.find(str(path), 1) is None
     assert subordinate.find("/nonexistent", 0) is None
+
+
+def test_apparmor_s_restriction_is_told_with_a_profile(tmp_path: Path) -> None:
+    """Ubuntu's switch, where it is on: the sysctl, and a command that writes a profile for this interpreter alone."""
+    script = (
+        "mount -t tmpfs none /proc/sys/kernel && echo 1 >/proc/sys/kernel/apparmor_restrict_unprivileged_userns && "
+        "echo 1 >/proc/sys/kernel/unprivileged_userns_clone && "
+        f"exec {sys.executable} -c 'from sampan.runtime import holder; print(*holder._mending(), sep=chr(10))'"
+    )
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script], check=True, capture_output=True, text=True)
+    switch, profile = done.stdout.splitlines()
+    assert switch == "as root: `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+    command = profile.partition(": `")[2].removesuffix("`")
+    written = tmp_path / "profile"
+    command = command.replace("/etc/apparmor.d/sampan", str(written)).partition(" && ")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    own = os.path.realpath(sys.executable)
+    assert written.read_text(encoding="utf-8").splitlines() == [
+        "abi <abi/4.0>,", f"profile sampan {own} flags=(unconfined) {{", "  userns,", "}",
+    ]  # fmt: skip
