@@ -155,6 +155,22 @@ def test_one_that_fails_stops_no_other(sampan: Command, store: Store, busybox: s
     assert store.left(sampan) == []
 
 
+def test_between_two_runs(sampan: Command, store: Store, busybox: str) -> None:
+    """One that its policy is about to start again is stopped as any other, and comes back."""
+    words = ("--network", "none", "--name", "box", "--restart", "unless-stopped", "busybox", "false")
+    sampan("run", "-d", *words, check=True)
+    deadline = time.monotonic() + 30
+    # By then it waits for seconds.
+    while json.loads(sampan("inspect", "box", check=True).stdout)[0]["RestartCount"] < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    sampan("boot", "stop", check=True)
+    assert _status(sampan, "box") == ("exited", 1)
+    assert sampan("boot", "start", check=True).stdout == "box\n"
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
+
+
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_the_unit_says_where_all_is(place: str, uid: int) -> None:
     """Systemd reads back each word as it is, with quotes, percent and dollar signs; and it is known to be ours."""

@@ -192,9 +192,12 @@ def read_name(directory: str, name: str) -> str:
 def mark_stopped(directory: str) -> None:
     """Leave word that a person stopped it: `unless-stopped` is over, also after a reboot (`boot`).
 
-    Without a sync of its own: the record of the end, which follows, has one.
+    Without a sync of its own: the record of the end, which follows, has one. Never an error: that record goes before.
     """
-    os.close(os.open(f"{directory}/stopped", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    try:
+        os.close(os.open(f"{directory}/stopped", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    except OSError:
+        return
 
 
 def was_stopped(directory: str) -> bool:

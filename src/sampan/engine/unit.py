@@ -117,10 +117,16 @@ def enable(settings: "Settings", argv: tuple[str, ...]) -> Unit:
     content = text(settings, argv)
     # Before anything stands there: is there somebody to talk to?
     _systemctl(settings, "show-environment")
-    _write(where, content)
-    _systemctl(settings, "daemon-reload")
-    _systemctl(settings, "enable", NAME)
-    _systemctl(settings, "start", NAME)
+    try:
+        _write(where, content)
+        _systemctl(settings, "daemon-reload")
+        _systemctl(settings, "enable", NAME)
+        _systemctl(settings, "start", NAME)
+    except BaseException:
+        if found is None:
+            _remove_files(where)
+            _try_systemctl(settings, "daemon-reload")
+        raise
     return Unit(where, os.path.abspath(settings.root), argv[0])
 
 
@@ -139,9 +145,7 @@ def disable(settings: "Settings") -> bool:
         _systemctl(settings, "daemon-reload")
         _try_systemctl(settings, "reset-failed", NAME)
         return True
-    for name in ("multi-user.target.wants", "default.target.wants"):
-        _unlink(f"{os.path.dirname(found.path)}/{name}/{NAME}")
-    os.unlink(found.path)
+    _remove_files(found.path)
     return True
 
 
@@ -230,8 +234,11 @@ def _call(settings: "Settings", words: tuple[str, ...]) -> tuple[int, str]:
     return done.status, said.decode("utf-8", "replace").strip()
 
 
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError:
-        return
+def _remove_files(where: str) -> None:
+    """Remove the unit's file, and the links by which it is enabled, where there is no systemd to do it."""
+    directory, name = os.path.split(where)
+    for path in (f"{directory}/multi-user.target.wants/{name}", f"{directory}/default.target.wants/{name}", where):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass

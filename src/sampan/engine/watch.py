@@ -244,9 +244,9 @@ class Watch:
 
             takedown.release(self._document)
         self._state.status = state.EXITED
+        if self._board.is_stopped_by_hand:
+            state.mark_stopped(self._document["directory"])
         try:
-            if self._board.is_stopped_by_hand:
-                state.mark_stopped(self._document["directory"])
             # The record of a container that is about to vanish need not outlive a power cut.
             state.write(self._document["directory"], self._state, durable=not self._document["auto_remove"])
         except OSError:
