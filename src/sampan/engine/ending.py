@@ -9,7 +9,7 @@ import time
 
 from sampan.database import connection
 from sampan.engine import attach as channels
-from sampan.engine import frame, record, rootless, state, sweep
+from sampan.engine import fault, frame, record, rootless, state, sweep
 from sampan.engine.attach import Client
 from sampan.engine.record import Container
 from sampan.engine.words import parse_signal
@@ -47,9 +47,11 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) ->
         timeout_seconds = STOP_TIMEOUT_SECONDS
     with client:
         _send(settings, container, client, parse_signal(container.config["StopSignal"]))
+        fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
         if not _has_ended(client, timeout_seconds):
             _send(settings, container, client, _SIGKILL)
         _wait_for_end(client)
+    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
     state.note(settings.root, "stop", container.id, container.attributes)
 
 
@@ -65,6 +67,7 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
         raise Conflict(f"the container `{container.name}` is not running")
     with client:
         _send(settings, container, client, number)
+        fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
         if number == _SIGKILL:
             _wait_for_end(client)
 
@@ -81,7 +84,9 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
                     hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
                 )
             _send(settings, container, client, _SIGKILL)
+            fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
             _wait_for_end(client)
+    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
     _await_take_down(settings, container)
     with connection.open(settings) as database:
         with database.transaction():
@@ -90,6 +95,8 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
                 raise Conflict(f"the container `{container.name}` was started by another process just now")
             is_there = database.row("SELECT 1 FROM containers WHERE id = ?", (container.id,)) is not None
             sweep.discard(database, settings, container, volumes=volumes)
+            fault.reach(fault.COMMAND_DISCARDED, fault.chosen(settings))
+        fault.reach(fault.COMMAND_REMOVED, fault.chosen(settings))
         if is_there:
             state.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)

@@ -76,6 +76,7 @@ def begin(settings: "Settings", name: str, options: ExecOptions, *, window: tupl
             os.close(pidfd)
             raise
         client = keeper.send(request, pidfd)
+        client.is_keepers = True
         return _answered(client)
     except BaseException:
         keeper.abandon()
