@@ -154,7 +154,8 @@ def _request(
         "uid_mappings": told.uid_mappings,
         "gid_mappings": told.gid_mappings,
         "cgroup": told.cgroup,
-        "seccomp": "unconfined" if options.privileged else told.seccomp,
+        # docker: `--privileged` gives capabilities; the filter is the container's.
+        "seccomp": told.seccomp,
         "seccomp_profile": told.execution["seccomp_profile"],
         "user": options.user or told.execution["user"],
         # Another user has another HOME, unless the image or the person set one.

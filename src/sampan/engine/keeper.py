@@ -74,7 +74,9 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
     program = None
     if request["seccomp"] != "unconfined":
         cache = f"{settings.root}/cache/seccomp"
-        program = seccomp.program(cache, what.capabilities, profile=request["seccomp_profile"])
+        # The container's own, whatever more its process is given.
+        held = tuple(request["process"]["capabilities"]["bounding"])
+        program = seccomp.program(cache, held, profile=request["seccomp_profile"])
     group = cgroup.parse(request["cgroup"])
     group.open()
     with Pipes(has_terminal=what.terminal, has_stdin=request["interactive"]) as pipes:
