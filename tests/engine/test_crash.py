@@ -78,6 +78,104 @@ def test_a_container_starts_again(
     assert store.left(sampan) == []
 
 
+STOPPING = ("stop", "-t", "5", "box")
+REMOVING = ("rm", "-f", "-v", "box")
+LISTENS = "trap 'exit 3' TERM; while :; do sleep 0.05; done"
+
+
+@pytest.mark.parametrize(
+    ("words", "point"),
+    [
+        *((STOPPING, point) for point in (fault.COMMAND_SIGNALLED, fault.COMMAND_ENDED)),
+        (("kill", "box"), fault.COMMAND_SIGNALLED),
+        *((REMOVING, point) for point in fault.ENDING_POINTS),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_who_ends_a_container_is_killed(
+    sampan: Command, store: Store, faulty: Callable[..., "subprocess.CompletedProcess[str]"], *,
+    words: tuple[str, ...], point: str,
+) -> None:  # fmt: skip
+    """`stop`, `kill` or `rm -f` killed anywhere: what it began goes on to its end, and `rm` ends the rest."""
+    run = ("run", "-d", "--name", "box", "-v", "/data", "-p", "127.0.0.1::80", "busybox", "sh", "-c", LISTENS)
+    sampan(*run, check=True)
+    (id,) = store.containers()
+    assert faulty(point, *words).returncode == -signal.SIGKILL
+    if point not in (fault.COMMAND_DISCARDED, fault.COMMAND_REMOVED):
+        status = sampan("wait", "box", check=True).stdout.strip()
+        assert status == ("3" if words == STOPPING else "137")
+        assert store.state(id)["status"] == "exited"
+    if point == fault.COMMAND_DISCARDED:
+        # The row's end was not committed: it is there, and says what can be done with it.
+        started = sampan("start", "box")
+        assert (started.returncode, "sampan rm box" in started.stderr) == (1, True), started.stderr
+    if point == fault.COMMAND_REMOVED:
+        assert sampan("rm", "box").returncode == 1
+    else:
+        sampan("rm", "-v", "box", check=True)
+    # A row of its own: nothing else has the name, or the port.
+    sampan("run", "--rm", "--name", "box", "busybox", "true", check=True)
+    assert store.left(sampan) == []
+
+
+@pytest.mark.parametrize("words", [STOPPING, REMOVING, ("kill", "box")], ids=lambda words: words[0])
+@pytest.mark.parametrize("point", AFTER_RUNNING)
+def test_the_monitor_is_killed_while_a_command_ends_its_container(
+    sampan: Command, store: Store, faulty: Callable[..., "subprocess.CompletedProcess[str]"], *,
+    words: tuple[str, ...], point: str,
+) -> None:  # fmt: skip
+    """The command says what came of it, and what the monitor left the next one takes down."""
+    run = ("run", "-d", "--name", "box", "-v", "/data", "-p", "127.0.0.1::80", "busybox", "sh", "-c", LISTENS)
+    assert faulty(point, *run).returncode == 0
+    (id,) = store.containers()
+    done = sampan(*words)
+    assert done.returncode == 0, done.stderr
+    if words != REMOVING:
+        sampan("ps", "-a", check=True)
+        is_told = point != fault.MONITOR_ENDED
+        wanted = 137 if words[0] == "kill" or not is_told else 3
+        assert (store.state(id)["status"], store.state(id)["exit_code"]) == ("exited", wanted)
+        sampan("start", "box", check=True)
+        sampan("rm", "-f", "-v", "box", check=True)
+    assert store.left(sampan) == []
+
+
+def test_the_monitor_is_killed_between_two_runs(
+    sampan: Command, store: Store, faulty: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    """Kill -9 while a restart policy has one run taken down and the next not begun: exited, and `start` works."""
+    run = ("run", "-d", "--name", "box", "--restart", "always", "-p", "127.0.0.1::80", "busybox", "sh", "-c",
+           "[ -e /again ] && exec sleep 1000; touch /again; exit 4")  # fmt: skip
+    faulty(fault.MONITOR_RESTARTING, *run)
+    (id,) = store.containers()
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{store.monitor(id)}") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "Exited (4)" in sampan("ps", "-a", check=True).stdout
+    sampan("start", "box", check=True)
+    assert "Up" in sampan("ps", check=True).stdout
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
+
+
+@pytest.mark.parametrize("point", fault.KEEPER_POINTS)
+def test_the_keeper_of_an_exec_is_killed(
+    sampan: Command, store: Store, faulty: Callable[..., "subprocess.CompletedProcess[str]"], point: str
+) -> None:
+    """The command says so, the process goes with its keeper, and the container goes on."""
+    sampan("run", "-d", "--name", "box", "busybox", "sleep", "1000", check=True)
+    length = "0.1" if point == fault.KEEPER_ENDED else "999"
+    done = faulty(point, "exec", "box", "sleep", length)
+    assert (done.returncode != 0, "keeper" in done.stderr) == (True, True), (done.returncode, done.stderr)
+    deadline = time.monotonic() + 5
+    while (rows := sampan("top", "box", check=True).stdout.splitlines()[1:]) and len(rows) > 1:
+        assert time.monotonic() < deadline, rows
+        time.sleep(0.02)
+    assert sampan("exec", "box", "echo", "on", check=True).stdout == "on\n"
+    sampan("rm", "-f", "box", check=True)
+    assert store.left(sampan) == []
+
+
 def test_a_container_does_not_outlive_its_monitor(sampan: Command, store: Store) -> None:
     """Kill -9 of the monitor ends the container at once, though it has been quiet for long (see renewal)."""
     id = sampan("run", "-d", "--name", "box", "busybox", "sleep", "1000", check=True).stdout.strip()

@@ -1,6 +1,6 @@
 """Programs out of Debian's packages, which a signed index vouches for. Nothing is installed.
 
-Packages are Debian 12's, linked against a C library that every later Debian has.
+Packages are Debian 12's, linked against a C library that every later Debian has, unless a newer suite is asked for.
 """
 
 import fcntl
@@ -38,9 +38,9 @@ def once(place: Path, name: str) -> Iterator[Path | None]:
         shutil.rmtree(place / "root", ignore_errors=True)
 
 
-def unpack(names: tuple[str, ...], into: Path, *, root: Path) -> None:
+def unpack(names: tuple[str, ...], into: Path, *, root: Path, suite: str = SUITE) -> None:
     """Unpack packages into a directory: files, directories and links; `root` is a store for the indexes."""
-    for contents, name in _fetched(names, root):
+    for contents, name in _fetched(names, root, suite):
         for header, content in deb.data(contents, name):
             target = into / header.name
             if header.isdir():
@@ -52,12 +52,12 @@ def unpack(names: tuple[str, ...], into: Path, *, root: Path) -> None:
                 target.chmod(header.mode)
 
 
-def _fetched(names: tuple[str, ...], root: Path) -> Iterator[tuple[bytes, str]]:
+def _fetched(names: tuple[str, ...], root: Path, suite_name: str) -> Iterator[tuple[bytes, str]]:
     settings = Settings(os.environ | {"SAMPAN_ROOT": str(root)}, os.geteuid())
     apt = apts.load(settings)
     with Mirror(apt, settings) as mirror:
         suites = index.load(
-            apt, mirror, suite=SUITE, architecture=_architecture(), cache=f"{settings.root}/cache/debian",
+            apt, mirror, suite=suite_name, architecture=_architecture(), cache=f"{settings.root}/cache/debian",
             clock=time.time, sink=ignore,
         )  # fmt: skip
         for name in names:

@@ -43,7 +43,7 @@ _PROXIED = (
 class Client:
     """A channel to a monitor. Close it, or use it in a `with`."""
 
-    __slots__ = ("_acknowledged", "_decoder", "_out", "_sent", "_socket", "status")
+    __slots__ = ("_acknowledged", "_decoder", "_out", "_sent", "_socket", "is_keepers", "status")
 
     def __init__(self, channel: _socket.socket) -> None:
         """Take over `channel`; see `connect`."""
@@ -52,6 +52,8 @@ class Client:
         self._out = b""
         self._sent = 0
         self._acknowledged = 0
+        # It leads to a process of `exec`, whose end is not the container's.
+        self.is_keepers = False
         # What came with an EXIT frame.
         self.status: int | None = None
 
@@ -82,7 +84,7 @@ class Client:
         while self.status is None:
             found = self.receive()
             if found is None:
-                raise _abandoned()
+                raise _abandoned(self)
             if found[0] == frame.EXIT:
                 self.status = found[1][0]
         return self.status
@@ -258,7 +260,7 @@ class _Relay:
     def _receive(self) -> None:
         data = self._client._read()
         if not data:
-            raise _abandoned()
+            raise _abandoned(self._client)
         self._take(data)
 
     def _take(self, data: bytes) -> None:
@@ -336,7 +338,10 @@ class _Relay:
         client._out = client._out[sent:]
 
 
-def _abandoned() -> Conflict:
+def _abandoned(client: Client) -> Conflict:
+    if client.is_keepers:
+        hint = "the container goes on, see `sampan ps`; execute it once more"
+        return Conflict("the command's keeper was killed, and the command with it", hints=(hint,))
     return Conflict(
         "the container's monitor was killed, and the container with it",
         hints=("see its state with `sampan ps -a`, start it again with `sampan start`",),

@@ -3,6 +3,8 @@
 Sources: image-spec config.md (what Env, User, Entrypoint and Cmd mean), docker run(1) (what an option does to them).
 """
 
+import os
+
 from sampan.engine.words import parse_signal
 from sampan.errors import InvalidArgument, Unsupported
 from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE
@@ -36,7 +38,7 @@ def merged(options: "RunOptions", image: "Document") -> "Document":
     exposed |= {word: {} for word in options.expose}
     exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
     return {
-        "Hostname": options.hostname,
+        "Hostname": options.hostname or (os.uname().nodename if options.network_mode == HOST else ""),
         "User": options.user or image.get("User") or "",
         "Tty": options.tty,
         "OpenStdin": options.interactive,

@@ -9,7 +9,7 @@ import time
 
 from sampan.database import connection
 from sampan.engine import attach as channels
-from sampan.engine import frame, record, rootless, state, sweep
+from sampan.engine import fault, frame, record, rootless, state, sweep
 from sampan.engine.attach import Client
 from sampan.engine.record import Container
 from sampan.engine.words import parse_signal
@@ -53,12 +53,14 @@ def stop(
 
     def ask(client: Client) -> None:
         _send(settings, container, client, wanted or parse_signal(container.config["StopSignal"]), why=why)
+        fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
         if not _has_ended(client, seconds):
             _send(settings, container, client, _SIGKILL, why=why)
         _wait_for_end(client)
 
     if not _until_over(settings, container, ask):
         return
+    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
     state.note(settings.root, "stop", container.id, container.attributes)
 
 
@@ -77,6 +79,7 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
         if client is not None:
             with client:
                 _send(settings, container, client, number)
+                fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
     if not is_running:
         raise Conflict(f"the container `{container.name}` is not running")
 
@@ -92,6 +95,7 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
             f"the container `{container.name}` is {_what_it_does(settings, container)}",
             hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
         )
+    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
     _await_take_down(settings, container)
     with connection.open(settings) as database:
         with database.transaction():
@@ -100,6 +104,8 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
                 raise Conflict(f"the container `{container.name}` was started by another process just now")
             is_there = database.row("SELECT 1 FROM containers WHERE id = ?", (container.id,)) is not None
             sweep.discard(database, settings, container, volumes=volumes)
+            fault.reach(fault.COMMAND_DISCARDED, fault.chosen(settings))
+        fault.reach(fault.COMMAND_REMOVED, fault.chosen(settings))
         if is_there:
             state.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
@@ -188,6 +194,7 @@ def _until_over(settings: "Settings", container: Container, ask: "Callable[[Clie
 
 def _kill(settings: "Settings", container: Container, client: Client) -> None:
     _send(settings, container, client, _SIGKILL)
+    fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
     _wait_for_end(client)
 
 

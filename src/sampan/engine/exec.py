@@ -76,6 +76,7 @@ def begin(settings: "Settings", name: str, options: ExecOptions, *, window: tupl
             os.close(pidfd)
             raise
         client = keeper.send(request, pidfd)
+        client.is_keepers = True
         return _answered(client)
     except BaseException:
         keeper.abandon()
@@ -166,7 +167,8 @@ def _request(
         "uid_mappings": told.uid_mappings,
         "gid_mappings": told.gid_mappings,
         "cgroup": told.cgroup,
-        "seccomp": "unconfined" if options.privileged else told.seccomp,
+        # docker: `--privileged` gives capabilities; the filter is the container's.
+        "seccomp": told.seccomp,
         "seccomp_profile": told.execution["seccomp_profile"],
         "user": options.user or told.execution["user"],
         # Another user has another HOME, unless the image or the person set one.

@@ -5,8 +5,9 @@ import time
 
 from sampan import units
 from sampan.database import connection
-from sampan.engine import record, rootless, state, sweep, volume
+from sampan.engine import neutral, record, rootless, state, sweep, volume
 from sampan.network.endpoint import BRIDGE
+from sampan.runtime import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
     told = _state(settings, container)
     directory = state.directory(settings, container.id)
     arguments = container.arguments
-    return {
+    return neutral.CONTAINER | {
         "Id": container.id,
         "Created": state.timestamp(container.created),
         "Path": arguments[0],
@@ -62,7 +63,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "HostConfig": _host_config(settings, container),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
-        "Config": container.config | {"Hostname": container.options.hostname or container.short_id},
+        "Config": neutral.CONFIG | container.config | _own_config(container) | {"Hostname": container.hostname},
         "NetworkSettings": _network_settings(container, told),
     }
 
@@ -150,15 +151,18 @@ def _state_document(told: state.State) -> "Document":
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
-    return {
+    return neutral.HOST_CONFIG | {
+        "MaskedPaths": [] if options.privileged else list(standard.MASKED_PATHS),
+        "ReadonlyPaths": [] if options.privileged else list(standard.READONLY_PATHS),
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
-        "CapAdd": list(options.cap_add) or None,
-        "CapDrop": list(options.cap_drop) or None,
+        "CapAdd": _capabilities(options.cap_add),
+        "CapDrop": _capabilities(options.cap_drop),
         "Dns": list(options.dns),
+        "DnsOptions": list(options.dns_option),
         "DnsSearch": list(options.dns_search),
         "ExtraHosts": list(options.add_host) or None,
         "GroupAdd": list(options.group_add) or None,
@@ -181,6 +185,27 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in options.ulimits],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         "Init": options.init,
+    }
+
+
+def _capabilities(words: tuple[str, ...]) -> list[str] | None:
+    """Return capabilities as docker shows them, however they were written."""
+    names = (word.upper().removeprefix("CAP_") for word in words)
+    return [name if name == "ALL" else f"CAP_{name}" for name in names] or None
+
+
+def _own_config(container: "Container") -> "Document":
+    """Return what docker has in Config of how a container was asked for, and of its anonymous volumes."""
+    options = container.options
+    anonymous: Document = {
+        mount.destination: {} for mount in options.volumes if mount.kind == "volume" and not mount.source
+    }
+    is_attached = not options.detach
+    return {
+        "AttachStdin": options.interactive and is_attached,
+        "AttachStdout": is_attached,
+        "AttachStderr": is_attached,
+        "Volumes": (container.config["Volumes"] or {}) | anonymous or None,
     }
 
 
@@ -249,7 +274,7 @@ def _networks(container: "Container", told: state.State) -> "Document":
 
 
 def _endpoint(request: "NetworkRequest", endpoint: "Document") -> "Document":
-    return {
+    return neutral.ENDPOINT | {
         "IPAMConfig": {"IPv4Address": request.ip} if request.ip else None,
         "NetworkID": endpoint.get("network_id", ""),
         "IPAddress": endpoint.get("address", ""),
@@ -272,7 +297,7 @@ def _network_settings(container: "Container", told: state.State) -> "Document":
             ports.setdefault(key, None)
     networks = _networks(container, told)
     own = networks.get(BRIDGE) or next(iter(networks.values()))
-    return {
+    return neutral.NETWORK_SETTINGS | {
         "Ports": ports,
         "IPAddress": own["IPAddress"],
         "IPPrefixLen": own["IPPrefixLen"],

@@ -13,7 +13,7 @@ import os
 import time
 
 from sampan.document import render
-from sampan.engine import frame, sealing, state
+from sampan.engine import fault, frame, sealing, state
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
 from sampan.kernel import capability, seccomp
@@ -44,7 +44,9 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     try:
         if parent is not None:
             parent.enter_monitor()
+        fault.reach(fault.KEEPER_REQUESTED, request["fault"])
         board, pid = _start(settings, request, pidfd)
+        fault.reach(fault.KEEPER_STARTED, request["fault"])
     except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is
         channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
         return
@@ -52,6 +54,7 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
     board.add(channel, is_launcher=True)
     board.tell(frame.pack(frame.STARTED))
     board.run()
+    fault.reach(fault.KEEPER_ENDED, request["fault"])
     _, wait_status = os.waitpid(pid, 0)
     status = os.waitstatus_to_exitcode(wait_status)
     status = 128 - status if status < 0 else status
@@ -71,7 +74,9 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
     program = None
     if request["seccomp"] != "unconfined":
         cache = f"{settings.root}/cache/seccomp"
-        program = seccomp.program(cache, what.capabilities, profile=request["seccomp_profile"])
+        # The container's own, whatever more its process is given.
+        held = tuple(request["process"]["capabilities"]["bounding"])
+        program = seccomp.program(cache, held, profile=request["seccomp_profile"])
     group = cgroup.parse(request["cgroup"])
     group.open()
     with Pipes(has_terminal=what.terminal, has_stdin=request["interactive"]) as pipes:

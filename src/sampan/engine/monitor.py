@@ -147,6 +147,7 @@ class _Start:
         """Start the container; None where that failed, all is undone and the command, if any, has been told."""
         try:
             self._prepare()
+            self._reach(fault.MONITOR_PREPARED)
             self._create()
             watched = self._watched()
         except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is

@@ -138,7 +138,7 @@ def request(
         "boot_id": boot_id(),
         "options": options.document(),
         "config": container.config,
-        "hostname": options.hostname or container.short_id,
+        "hostname": container.hostname,
         "processors": _processors(),
         "has_userns": has_userns(settings, options),
         "range": leased.start,

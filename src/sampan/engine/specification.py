@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sampan.engine.run_options import RunOptions, VolumeMount
 
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
+_LAST_GROUP = 0x7FFFFFFF  # net/ping.h, GID_T_MAX
 WORKERS_LABEL = "io.sampan.workers"
 WORKER_BYTES = 64 * 1024 * 1024
 
@@ -79,7 +80,7 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
         resources=resources(options),
         masked_paths=() if options.privileged else standard.MASKED_PATHS,
         readonly_paths=() if options.privileged else standard.READONLY_PATHS,
-        sysctl=_sysctl(options),
+        sysctl=_sysctl(options, place),
         annotations=dict(options.labels),
     )
 
@@ -161,7 +162,9 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     )
     asked = {volume.destination for volume in place.volumes}
     idmap = ("idmap",) if place.files_are_idmapped else ()
-    options_of_etc = ("rbind", "rprivate", *idmap)
+    # docker: what is generated is as read-only as the root that it lies on.
+    access = ("ro",) if options.read_only else ()
+    options_of_etc = ("rbind", *access, "rprivate", *idmap)
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
     mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
@@ -183,8 +186,12 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))
 
 
-def _sysctl(options: "RunOptions") -> dict[str, str]:
-    """Return docker's default (a server that is not root may take port 80), then what was asked for."""
+def _sysctl(options: "RunOptions", place: Place) -> dict[str, str]:
+    """Return docker's defaults (who is not root may take port 80, and ping), then what was asked for."""
     if options.network_mode == "host":
         return dict(options.sysctl)
-    return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl
+    # A group that is not mapped may not stand there.
+    last = max((mapping.container_id + mapping.size - 1 for mapping in place.gid_mappings), default=_LAST_GROUP)
+    first = min((mapping.container_id for mapping in place.gid_mappings), default=0)
+    defaults = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": f"{first} {last}"}
+    return defaults | options.sysctl

@@ -161,7 +161,7 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
     while True:
         with database.transaction():
             sweep.fold(database, settings)
-            lock_fd = state.take_lock(directory)
+            lock_fd = _lock_of(container, directory)
         if lock_fd is not None:
             return lock_fd
         told = state.read(directory)
@@ -173,6 +173,16 @@ def _lock_for_start(database: "Database", settings: "Settings", container: Conta
         if time.monotonic() > deadline:
             raise Conflict(f"the container `{container.name}` is being started or taken down by another process")
         time.sleep(_POLL_SECONDS)
+
+
+def _lock_of(container: Container, directory: str) -> int | None:
+    """Return the lock, None where somebody has it."""
+    try:
+        return state.take_lock(directory)
+    except FileNotFoundError as error:
+        # Its files go first, the row with the commit: who was killed in between has begun what only `rm` can end.
+        hint = f"remove the rest with `sampan rm {container.name}`"
+        raise Conflict(f"the container `{container.name}` was half removed", hints=(hint,)) from error
 
 
 def _launch(

@@ -28,25 +28,25 @@ def release(document: "Document") -> None:
 
 def all(document: "Document", reach: "Callable[[str], None]") -> bool:
     """Do it all; tell whether nothing is left. What cannot be removed stays for `sweep`, as after a crash."""
-    done = [_attempt(lambda: release(document)), run(document)]
+    done = [_attempt(lambda: release(document)), run(document, reach)]
     reach(fault.MONITOR_TORN_DOWN)
     for name in {document["name"], state.read_name(document["directory"], document["name"])}:
         state.withdraw_name(document["run"], name, document["id"])
     done.append(_attempt(lambda: remove_run_directory(document["run_directory"])))
     if document["auto_remove"]:
         done.append(_attempt(lambda: _remove_files(document["root"], document["directory"])))
+    reach(fault.MONITOR_CLEARED)
     if document["uid"] == 0:
         # A normal user's groups are systemd's, which takes them away itself.
         _attempt(_leave_monitors)
     return False not in done
 
 
-def run(document: "Document") -> bool:
+def run(document: "Document", reach: "Callable[[str], None]") -> bool:
     """Take down what stands for one run only: links, names and cgroup; tell whether nothing of it is left."""
-    return False not in [
-        _attempt(lambda: links.disconnect(document["network"])),
-        _attempt(lambda: _remove_cgroup(document)),
-    ]
+    is_disconnected = _attempt(lambda: links.disconnect(document["network"]))
+    reach(fault.MONITOR_DISCONNECTED)
+    return _attempt(lambda: _remove_cgroup(document)) and is_disconnected
 
 
 def remove_run_directory(path: str) -> None:

@@ -217,7 +217,8 @@ class Watch:
         except OSError:
             return  # there is no store to start it from
         self._note_die()
-        takedown.run(self._document)
+        takedown.run(self._document, self._reach)
+        self._reach(fault.MONITOR_RESTARTING)
         followers = self._board.pause(self._state.exit_code, delay)
         if self._board.is_stop_wanted:
             return

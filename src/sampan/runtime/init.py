@@ -51,6 +51,7 @@ _TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441  # asm-generic/ioctls.h
 _PTMX = os.makedev(5, 2)
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 EXECUTE = "execute"
+CHANGE_DIRECTORY = "change to the working directory"
 _forgotten: "list[object]" = []
 
 
@@ -312,7 +313,7 @@ def _load_filter(child: Child) -> None:
 
 
 def _change_directory(child: Child) -> None:
-    child.at("change to the working directory", child.process.cwd)
+    child.at(CHANGE_DIRECTORY, child.process.cwd)
     os.chdir(child.process.cwd)
     # SECURITY: a directory outside the root has a name that begins with `(unreachable)`. getcwd(2), CVE-2024-21626.
     if not os.getcwd().startswith("/"):

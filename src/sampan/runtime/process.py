@@ -405,7 +405,10 @@ def _cause(failure: channel.Failure) -> OSError | channel.Failure:
 
 
 def _error(failure: channel.Failure, command: str) -> SampanError:
-    """Return the error for what the child could not do; execve's have docker's exit statuses."""
+    """Return the error for what the child could not do; execve's and chdir's have docker's exit statuses."""
+    if failure.step == init.CHANGE_DIRECTORY:
+        kind = CommandNotExecutable if failure.errno in (errno.EACCES, errno.EPERM) else CommandNotFound
+        return kind(f"the container could not {failure.step} `{failure.subject}`")
     if failure.step != init.EXECUTE:
         subject = f" `{failure.subject}`" if failure.subject else ""
         is_kind = failure.errno in (errno.EISDIR, errno.ENOTDIR) and failure.step == "mount"
