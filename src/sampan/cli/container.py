@@ -96,8 +96,8 @@ def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def attach(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
     """Stay with a running container until it ends; return its status."""
-    name = parsed.arguments[0]
-    return _relay(parsed, settings, name, container.attach(settings, name), stdin=not parsed.is_set("no-stdin"))
+    name, stdin = parsed.arguments[0], not parsed.is_set("no-stdin")
+    return _relay(parsed, settings, name, container.attach(settings, name), stdin=stdin, left_status=1, is_redrawn=True)
 
 
 def _start_attached(parsed: Parsed, settings: "Settings") -> int:
@@ -107,18 +107,36 @@ def _start_attached(parsed: Parsed, settings: "Settings") -> int:
     name = parsed.arguments[0]
     started = container.start(settings, name, window=terminal.window())
     client = container.attach(settings, name) if started is None else started.client
-    return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"))
+    return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"), is_redrawn=started is None)
 
 
-def _relay(parsed: Parsed, settings: "Settings", name: str, client: "Client", *, stdin: bool) -> int:
+def _relay(
+    parsed: Parsed,
+    settings: "Settings",
+    name: str,
+    client: "Client",
+    *,
+    stdin: bool,
+    is_redrawn: bool,
+    left_status: int = 0,
+) -> int:
     """Copy between the terminal and the container, as it was created."""
     from sampan.engine import inspection
 
     config = inspection.inspect(settings, name)["Config"]
     proxy = parsed.values.get("sig-proxy") is not False
+    stdin, tty = stdin and config["OpenStdin"], bool(config["Tty"])
     with client:
+        terminal.check(tty=tty, interactive=stdin)
         return terminal.relay(
-            client, parsed, stdin=stdin and config["OpenStdin"], tty=bool(config["Tty"]), signal_proxy=proxy
+            client,
+            parsed,
+            settings,
+            stdin=stdin,
+            tty=tty,
+            signal_proxy=proxy,
+            left_status=left_status,
+            is_redrawn=is_redrawn,
         )
 
 

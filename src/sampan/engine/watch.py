@@ -39,7 +39,9 @@ class Watch:
         self._log = OutputLog(f"{document['directory']}/logs")
         listener = _socket.socket(fileno=self._fds["listener"])
         self._board = Switchboard(self._fds["pidfd"], self._log, listener)
-        if self._fds["terminal"] >= 0:
+        if "board" in document:
+            self._board.resume(document["board"])
+        elif self._fds["terminal"] >= 0:
             self._board.connect_terminal(self._fds["terminal"], has_stdin=document["has_stdin"])
         else:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
@@ -78,7 +80,6 @@ class Watch:
 
     def go_on(self) -> None:
         """Go on in a fresh interpreter, to the end."""
-        self._board.resume(self._document["board"])
         self._log.hold_back(self._document["held_back"])
         self._board.run(_QUIET_SECONDS, _rest)
         self._end()
