@@ -3,7 +3,7 @@
 from sampan.cli.flags import Flag, Parsed, UsageError
 from sampan.engine import words
 from sampan.engine.run_options import DEFAULT_NETWORKS, HealthCheck, NetworkRequest, RestartPolicy, RunOptions
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.network import ports
 from sampan.units import parse_cpus, parse_duration, parse_size
 
@@ -43,7 +43,10 @@ CREATE_FLAGS = (
     Flag("init", "bool", "run an init that reaps children and passes signals on"),
     Flag("interactive", "bool", "keep stdin open", short="i"),
     Flag("label", "list", "set a label (`key=value`)", short="l"),
-    Flag("log-driver", "string", "where output goes; there is `json-file`"),
+    Flag("log-driver", "string", "where output goes: `json-file`, `local` (the same file) or `none`"),
+    Flag(
+        "log-opt", "list", "option of the log: `max-size=10m`, `max-file=3`, `labels=a,b`, `env=A,B`, `tag={{.Name}}`"
+    ),
     Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
     Flag("memory-reservation", "bytes", "memory that it keeps when the machine is short of it"),
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
@@ -91,7 +94,7 @@ LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
     "disable-content-trust domainname gpus ip6 ipc isolation kernel-memory label-file link "
-    "link-local-ip log-opt mac-address memory-swappiness oom-kill-disable pid "
+    "link-local-ip mac-address memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
 
@@ -139,6 +142,8 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         expose=tuple(port for group in parsed.convert_all("expose", words.parse_expose) for port in group),
         sysctl=dict(parsed.convert_all("sysctl", words.parse_pair)),
         labels=dict(parsed.convert_all("label", words.parse_pair)),
+        log_driver=parsed.text("log-driver"),
+        log_options=dict(parsed.convert_all("log-opt", words.parse_pair)),
         stop_signal=parsed.text("stop-signal"),
         stop_timeout_seconds=parsed.number("stop-timeout"),
         platform=parsed.text("platform"),
@@ -155,8 +160,6 @@ def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far, and those that mean nothing."""
     if parsed.text("pull", "missing") not in PULLS:
         raise UsageError(f"`--pull` cannot be `{parsed.text('pull')}`", hints=(f"there is: {', '.join(PULLS)}",))
-    if (driver := parsed.text("log-driver")) not in {"", "json-file"}:
-        raise Unsupported(f"`--log-driver {driver}` is not there yet", hints=("there is: json-file",))
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:

@@ -95,7 +95,7 @@ def _options(
     seccomp, no_new_privileges = words.parse_security_options(values.get("security_opt", ()))
     resources = values.get("deploy", {}).get("resources", {})
     limits, reservations = resources.get("limits", {}), resources.get("reservations", {})
-    grace = values.get("stop_grace_period")
+    grace, logging = values.get("stop_grace_period"), values.get("logging", {})
     return RunOptions(
         image_name(project, service),
         command=_command(values.get("command")),
@@ -131,6 +131,8 @@ def _options(
         expose=tuple(values.get("expose", ())),
         sysctl={key: str(value) for key, value in values.get("sysctls", {}).items()},
         labels=labels,
+        log_driver=logging.get("driver", ""),
+        log_options={key: value or "" for key, value in logging.get("options", {}).items()},
         stop_signal=values.get("stop_signal", ""),
         stop_timeout_seconds=None if grace is None else math.ceil(units.parse_duration(grace)),
         platform=values.get("platform", ""),

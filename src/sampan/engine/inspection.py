@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.record import Container
-    from sampan.engine.run_options import NetworkRequest, VolumeMount
+    from sampan.engine.run_options import NetworkRequest, RunOptions, VolumeMount
     from sampan.settings.configuration import Settings
 
 _BILLION = 1_000_000_000
@@ -53,7 +53,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/logs/json.log",
+        "LogPath": "" if container.options.log_driver == "none" else f"{directory}/logs/json.log",
         "Name": f"/{container.name}",
         "RestartCount": told.restarts,
         "Driver": "overlay",
@@ -179,9 +179,15 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "CpuShares": options.cpu_shares or 0,
         "PidsLimit": options.pids_limit,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in options.ulimits],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        "LogConfig": _log_config(options),
         "Init": options.init,
     }
+
+
+def _log_config(options: "RunOptions") -> "Document":
+    driver = options.log_driver or "json-file"
+    defaults = {} if driver == "none" else {"max-size": "10m", "max-file": "3"}
+    return {"Type": driver, "Config": defaults | options.log_options}
 
 
 def _security_options(container: "Container") -> list[str]:

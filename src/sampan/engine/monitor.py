@@ -264,7 +264,7 @@ class _Start:
         self._connector.detach()
         stdin, stdout, stderr = pipes.ours()
         request = self._request
-        kept = ("fault", "directory", "run_directory", "auto_remove", "stop_signal", "is_stdin_once", "window")
+        kept = ("fault", "directory", "run_directory", "auto_remove", "stop_signal", "is_stdin_once", "window", "log")
         return {name: request[name] for name in kept} | {
             "root": self._settings.root,
             "uid": self._settings.uid,

@@ -36,7 +36,8 @@ class Watch:
         self._document = document
         self._fds: Document = document["fds"]
         self._state = state.State(**document["state"])
-        self._log = OutputLog(f"{document['directory']}/logs")
+        told = document["log"]
+        self._log = None if told is None else OutputLog(f"{document['directory']}/logs", **told)
         listener = _socket.socket(fileno=self._fds["listener"])
         self._board = Switchboard(self._fds["pidfd"], self._log, listener)
         if "board" in document:
@@ -80,7 +81,8 @@ class Watch:
 
     def go_on(self) -> None:
         """Go on in a fresh interpreter, to the end."""
-        self._log.hold_back(self._document["held_back"])
+        if self._log is not None:
+            self._log.hold_back(self._document["held_back"])
         self._board.run(_QUIET_SECONDS, _rest)
         self._end()
 
@@ -104,7 +106,7 @@ class Watch:
 
     def _carried(self) -> "Document":
         state = {name: getattr(self._state, name) for name in self._state.__slots__}
-        board, held_back = self._board.document(), self._log.held_back()
+        board, held_back = self._board.document(), self._log.held_back() if self._log is not None else {}
         return self._document | {"board": board, "held_back": held_back, "state": state}
 
     def _descriptors(self) -> list[int]:
