@@ -58,7 +58,7 @@ SUMMARIES = {
     "volume rm": "Remove volumes, with all that is in them",
     "volume prune": "Remove the anonymous volumes that no container has",
     "compose": "Run a project of several containers from a compose file",
-    "events": "Show what happens to containers, as it happens",
+    "events": "Show what happens to containers, images, networks and volumes, as it happens",
     "doctor": "Show what this machine can do, what is missing, and how to mend it",
     "completion": "Print the script that lets a shell complete `sampan`",
     "version": "Show the version, and where state is kept",

@@ -116,9 +116,9 @@ def restart(settings: "Settings", name: str, timeout_seconds: int | None = None)
     started = start(settings, name)
     if started is not None:
         started.client.close()
-        from sampan.engine import state
+        from sampan import journal
 
-        state.note(settings.root, "restart", started.container.id, started.container.attributes)
+        journal.note(settings.root, "restart", started.container.id, started.container.attributes)
 
 
 def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:

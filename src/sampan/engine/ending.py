@@ -7,6 +7,7 @@ to somebody else, and the end is known from the monitor, which tells it when it 
 import select
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import attach as channels
 from sampan.engine import frame, record, rootless, state, sweep
@@ -50,7 +51,7 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) ->
         if not _has_ended(client, timeout_seconds):
             _send(settings, container, client, _SIGKILL)
         _wait_for_end(client)
-    state.note(settings.root, "stop", container.id, container.attributes)
+    journal.note(settings.root, "stop", container.id, container.attributes)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -91,7 +92,7 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
             is_there = database.row("SELECT 1 FROM containers WHERE id = ?", (container.id,)) is not None
             sweep.discard(database, settings, container, volumes=volumes)
         if is_there:
-            state.note(settings.root, "destroy", container.id, container.attributes)
+            journal.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
 
 
@@ -142,6 +143,7 @@ def attach(settings: "Settings", name: str) -> Client:
         client.close()
         hint = f"let it go on with `sampan unpause {container.name}`"
         raise Conflict(f"the container `{container.name}` is paused", hints=(hint,))
+    journal.note(settings.root, "attach", container.id, container.attributes)
     return client
 
 
@@ -176,13 +178,13 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
 
 def _send(settings: "Settings", container: Container, client: Client, number: int) -> None:
     """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
-    state.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
+    journal.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
     client.send(frame.pack(frame.SIGNAL, bytes((number,))))
     told = state.read(state.directory(settings, container.id))
     if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):
         from sampan.engine import running
 
-        state.note(settings.root, "unpause", container.id, container.attributes)
+        journal.note(settings.root, "unpause", container.id, container.attributes)
         running.group(told).thaw()
 
 

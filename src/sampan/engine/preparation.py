@@ -144,6 +144,7 @@ def request(
         "range": leased.start,
         "root": root,
         "volumes": [mount.document() for mount in volumes],
+        "named_volumes": [[v.source, v.destination, not v.read_only] for v in container.volumes if v.kind == "volume"],
         "network": leased.network,
         "seccomp": "unconfined" if options.privileged else options.seccomp,
         "seccomp_profile": profile.read(options),

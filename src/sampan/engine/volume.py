@@ -13,6 +13,7 @@ import errno
 import os
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.document import parse, render
 from sampan.engine import record, rootless, state, sweep
@@ -160,7 +161,8 @@ def _fresh(settings: "Settings", volume: VolumeMount) -> str:
 
 def _insert(database: "Database", name: str, created: int, labels: "Mapping[str, str]") -> None:
     values = (name, created, render({"labels": dict(labels)}))
-    database.execute("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?)", values)
+    if database.row("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?) RETURNING 1", values):
+        journal.note(database.root, "create", name, {"driver": LOCAL}, journal.VOLUME)
 
 
 def create(
@@ -268,6 +270,7 @@ def _remove(database: "Database", settings: "Settings", name: str) -> None:
     row = database.row("SELECT 1 FROM volumes WHERE name = ?", (name,))
     if row is not None:
         database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        journal.note(settings.root, "destroy", name, {"driver": LOCAL}, journal.VOLUME)
         trash.discard(settings.root, f"{settings.root}/volumes/{name}")
 
 

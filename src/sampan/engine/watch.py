@@ -9,6 +9,7 @@ import _socket
 import os
 import time
 
+from sampan import journal
 from sampan.engine import fault, frame, renewal, state
 from sampan.engine.output import OutputLog
 from sampan.engine.switchboard import Switchboard
@@ -164,13 +165,27 @@ class Watch:
 
     def _note_die(self) -> None:
         """Tell the journal of the end, when it stands in the state file."""
-        if self._state.oom_killed:
-            self._note("oom")
+        from sampan.engine import connection
+
+        id = self._document["id"]
+        told = {"container": id, "driver": "local"}
         seconds = int(time.monotonic() - self._document["began"])
-        self._note("die", execDuration=str(seconds), exitCode=str(self._state.exit_code))
+        end = {"execDuration": str(seconds), "exitCode": str(self._state.exit_code)}
+        events = [
+            *([self._event("oom")] if self._state.oom_killed else []),
+            *connection.events("disconnect", id, self._document["network"]),
+            *((journal.VOLUME, "unmount", name, told) for name, _, _ in self._document["named_volumes"]),
+            self._event("die", **end),
+        ]
+        journal.note_all(self._document["root"], events)
 
     def _note(self, action: str, **attributes: str) -> None:
-        state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)
+        journal.note_all(self._document["root"], [self._event(action, **attributes)])
+
+    def _event(self, action: str, **attributes: str) -> "journal.Happened":
+        document = self._document
+        name = state.read_name(document["directory"], document["attributes"]["name"])
+        return journal.CONTAINER, action, document["id"], document["attributes"] | {"name": name} | attributes
 
     def _delay(self) -> float | None:
         """Return the seconds until the next run, docker's: 100 ms, doubled up to a minute; None where there is none."""

@@ -49,9 +49,11 @@ def remove(database: "Database", text: str, *, force: bool = False) -> Removal:
         going = names if name is None else [name]
         for reference in going:
             database.execute("DELETE FROM names WHERE reference = ?", (reference,))
+            Images(database).note("untag", id, id)
         is_deleted = len(going) == len(names) and not users
         if is_deleted:
             database.execute("DELETE FROM images WHERE id = ?", (id,))
+            Images(database).note("delete", id, id)
     reclaimed = collect(database) if is_deleted else 0
     return Removal(tuple(_familiar(reference) for reference in going), (id,) if is_deleted else (), reclaimed)
 
@@ -70,8 +72,12 @@ def prune(database: "Database", *, every: bool = False) -> Removal:
         untagged: list[str] = []
         for id in ids:
             rows = database.execute("DELETE FROM names WHERE image_id = ? RETURNING reference", (id,))
-            untagged += [_familiar(row[0]) for row in rows]
+            gone = [_familiar(row[0]) for row in rows]
+            untagged += gone
+            for _ in gone:
+                Images(database).note("untag", id, id)
             database.execute("DELETE FROM images WHERE id = ?", (id,))
+            Images(database).note("delete", id, id)
     return Removal(tuple(sorted(untagged)), tuple(ids), collect(database))
 
 
