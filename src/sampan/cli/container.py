@@ -6,7 +6,7 @@ A command that takes several names goes on after an error and ends with status 1
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import container
-from sampan.errors import InvalidArgument, SampanError
+from sampan.errors import InvalidArgument, SampanError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TIME = Flag("timeout", "int", "seconds until it is killed (default: the container's, 10)", short="t")
 _TIME_OLD = Flag("time", "int", "the same as --timeout")
+_SIGNAL = Flag("signal", "string", "signal that asks for the end (default: the container's, SIGTERM)", short="s")
 
 
 def each(names: list[str], printer: "Printer", act: "Callable[[str], str]") -> int:
@@ -51,7 +52,7 @@ def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.stop(settings, name, seconds)
+        container.stop(settings, name, seconds, signal=parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -62,7 +63,7 @@ def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.restart(settings, name, seconds)
+        container.restart(settings, name, seconds, signal=parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -85,6 +86,11 @@ def wait(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove containers."""
+    if parsed.is_set("link"):
+        raise Unsupported(
+            "a link cannot be taken away from a container that has it",
+            hints=("make the container again without `--link`; on a network of one's own names need no links",),
+        )
     force, volumes = parsed.is_set("force"), parsed.is_set("volumes")
 
     def act(name: str) -> str:
@@ -178,9 +184,8 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Ask containers to end, and kill them after a time-out",
         execute=stop,
-        flags=(_TIME, _TIME_OLD),
+        flags=(_SIGNAL, _TIME, _TIME_OLD),
         minimum=1,
-        later="signal s",
         examples=("sampan stop web", "sampan stop -t 2 web db"),
     ),
     Command(
@@ -188,9 +193,8 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Stop containers and start them again",
         execute=restart,
-        flags=(_TIME, _TIME_OLD),
+        flags=(_SIGNAL, _TIME, _TIME_OLD),
         minimum=1,
-        later="signal s",
         examples=("sampan restart web",),
     ),
     Command(
@@ -217,10 +221,10 @@ COMMANDS = (
         execute=remove,
         flags=(
             Flag("force", "bool", "kill it first where it runs", short="f"),
+            Flag("link", "bool", "remove a link: not possible here", short="l"),
             Flag("volumes", "bool", "remove its anonymous volumes too", short="v"),
         ),
         minimum=1,
-        later="link l",
         examples=("sampan rm web", "sampan rm -fv web db"),
     ),
 )

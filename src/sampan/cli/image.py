@@ -42,7 +42,7 @@ FIELDS = {
 
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show the images, one row for each name."""
-    form = formats.choose(parsed)
+    form = formats.choose_preferred(parsed, settings, "imagesFormat")
     filters = resource.filters(parsed, FILTERS)
     filters += [("reference", argument) for argument in parsed.arguments]
     with connection.open(settings) as database:

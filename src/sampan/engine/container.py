@@ -90,14 +90,15 @@ def start(settings: "Settings", name: str, *, window: tuple[int, int] | None = N
     return Started(*started)
 
 
-def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, *, signal: str = "") -> None:
     """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
 
-    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    `signal` `""` is the container's own. A negative time-out waits for ever. Stopping what does not run is no error
+    (docker).
     """
     from sampan.engine import ending
 
-    ending.stop(settings, name, timeout_seconds)
+    ending.stop(settings, name, timeout_seconds, signal)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -110,9 +111,9 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     ending.kill(settings, name, signal)
 
 
-def restart(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
-    """Stop if it runs, then start."""
-    stop(settings, name, timeout_seconds)
+def restart(settings: "Settings", name: str, timeout_seconds: int | None = None, *, signal: str = "") -> None:
+    """Stop if it runs, then start; `stop` says what time-out and signal are."""
+    stop(settings, name, timeout_seconds, signal=signal)
     started = start(settings, name)
     if started is not None:
         started.client.close()

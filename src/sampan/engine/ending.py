@@ -33,12 +33,14 @@ _SIGKILL = 9
 _LIVELY = (state.RUNNING, state.RESTARTING)
 
 
-def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) -> None:
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, signal: str = "") -> None:
     """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
 
-    A negative time-out waits for ever. Stopping what does not run is no error (docker).
+    `signal` `""` is the container's own. A negative time-out waits for ever. Stopping what does not run is no error
+    (docker).
     """
     container = _current(settings, name)
+    number = parse_signal(signal or container.config["StopSignal"])
     client = _control(settings, container)
     if client is None:
         return
@@ -47,7 +49,7 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None) ->
     if timeout_seconds is None:
         timeout_seconds = STOP_TIMEOUT_SECONDS
     with client:
-        _send(settings, container, client, parse_signal(container.config["StopSignal"]))
+        _send(settings, container, client, number, is_stop=True)
         if not _has_ended(client, timeout_seconds):
             _send(settings, container, client, _SIGKILL)
         _wait_for_end(client)
@@ -176,12 +178,16 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
         ) from error
 
 
-def _send(settings: "Settings", container: Container, client: Client, number: int) -> None:
-    """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
+def _send(settings: "Settings", container: Container, client: Client, number: int, *, is_stop: bool = False) -> None:
+    """Send a signal; one that asks for the end, as `is_stop` says of any, reaches a paused container too.
+
+    That goes on to meet it.
+    """
     journal.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
-    client.send(frame.pack(frame.SIGNAL, bytes((number,))))
+    client.send(frame.pack(frame.SIGNAL, bytes((number, is_stop))))
     told = state.read(state.directory(settings, container.id))
-    if number in (_SIGKILL, parse_signal(container.config["StopSignal"])) and state.is_paused(told):
+    is_stop = is_stop or number in (_SIGKILL, parse_signal(container.config["StopSignal"]))
+    if is_stop and state.is_paused(told):
         from sampan.engine import running
 
         journal.note(settings.root, "unpause", container.id, container.attributes)

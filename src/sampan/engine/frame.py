@@ -9,7 +9,8 @@ A frame is docker's stream header, [type, 0, 0, 0, length in 4 bytes, big endian
     STDERR    monitor -> command   bytes
     ERROR     monitor -> command   a JSON document (`render_error`): the start failed
     RESIZE    command -> monitor   rows, columns: 2 x 16 bits
-    SIGNAL    command -> monitor   one byte: the signal to send to the container's process
+    SIGNAL    command -> monitor   one byte: the signal to send to the container's process; a second one, 1, where it
+                                   asks for the end, whichever signal it is
     CLOSE     command -> monitor   empty: stdin has ended
     EXIT      monitor -> command   one byte: the status; the last frame there is
     STARTED   monitor -> command   empty: the command was executed

@@ -23,7 +23,8 @@ def summaries(settings: "Settings", *, all: bool = False) -> "list[Document]":
 
     Keys, docker's API words: Id, Names ([str] without slash), Image (as typed), ImageID, Command (str), Created
     (seconds), State (created|running|paused|restarting|exited), Status (`Up 5 minutes`, `Exited (0) 2 hours ago`,
-    `Created`), Ports (list of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings.
+    `Created`), Ports (list of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings. Beside those what
+    docker filters by: ExitCode, and Health (`none` without a check).
     """
     rootless.enter(settings)
     with connection.open(settings) as database:
@@ -100,6 +101,8 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
         "Labels": container.config["Labels"],
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
         "NetworkSettings": {"Networks": _networks(container, told)},
+        "ExitCode": told.exit_code,
+        "Health": "none" if told.health is None else told.health["Status"],
     }
 
 

@@ -197,22 +197,32 @@ def _parse(entry: bytes) -> Line | None:
 
 
 def moment(word: str, now: float) -> str:
-    """Return the time that `--since` or `--until` names, as state.timestamp writes it (docker's GetTimestamp).
+    """Return the time that `--since` or `--until` names, as state.timestamp writes it; `""` for none.
+
+    Raises InvalidArgument.
+    """
+    if not word:
+        return ""
+    try:
+        return state.timestamp(nanoseconds(word, now))
+    except (ValueError, OverflowError, OSError) as error:
+        raise _no_time(word) from error
+
+
+def nanoseconds(word: str, now: float) -> int:
+    """Return the time that `word` names, since the epoch (docker's GetTimestamp).
 
     A duration before `now` (`10m`; `-10m` is after it), seconds since the epoch, or a date with as much of a time as
     one likes, in this machine's zone where it names none. Raises InvalidArgument.
     """
-    if not word:
-        return ""
     seconds, dot, fraction = word.partition(".")
     if seconds.isdecimal() and seconds.isascii() and (fraction.isdecimal() or not dot) and len(word) < 32:
-        return _written(int(seconds) * _BILLION + _nanoseconds(fraction), word)
+        return int(seconds) * _BILLION + _fraction(fraction)
     try:
         before = units.parse_duration(word.removeprefix("-")) * (-1 if word.startswith("-") else 1)
-        return _written(int((now - before) * _BILLION), word)
     except InvalidArgument:
-        pass
-    return _written(_of_date(word), word)
+        return _of_date(word)
+    return int((now - before) * _BILLION)
 
 
 def _of_date(word: str) -> int:
@@ -225,20 +235,13 @@ def _of_date(word: str) -> int:
     if len(text) > len("2026-01-31") and text[10] in "Z+-":
         text = f"{text[:10]}T00:00{text[10:]}"
     try:
-        return int(datetime.fromisoformat(text).timestamp()) * _BILLION + _nanoseconds(digits)
+        return int(datetime.fromisoformat(text).timestamp()) * _BILLION + _fraction(digits)
     except (ValueError, OverflowError) as error:
         raise _no_time(word) from error
 
 
-def _nanoseconds(digits: str) -> int:
+def _fraction(digits: str) -> int:
     return int(digits[:9].ljust(9, "0"))
-
-
-def _written(nanoseconds: int, word: str) -> str:
-    try:
-        return state.timestamp(nanoseconds)
-    except (ValueError, OverflowError, OSError) as error:
-        raise _no_time(word) from error
 
 
 def _no_time(word: str) -> InvalidArgument:

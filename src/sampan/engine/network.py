@@ -96,17 +96,19 @@ def remove(settings: "Settings", name: str) -> str:
     return network.name
 
 
-def prune(settings: "Settings", labels: "Iterable[str]" = ()) -> list[str]:
+def prune(
+    settings: "Settings", labels: "Iterable[str]" = (), *, chosen: label.Selection = label.EVERYTHING
+) -> list[str]:
     """Remove every user-defined network that no container, running or not, is on; return their names.
 
-    `labels` are `key` or `key=value`: only networks that have them all.
+    `labels` are `key` or `key=value`: only networks that have them all, and that `chosen` takes.
     """
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         sweep.fold(database, settings)
         used = {request.name for container in record.every(database) for request in container.options.networks}
         unused = [n for n in ipam.every(database) if n.name not in {BRIDGE, *used} and n.id not in used]
-        gone = [network for network in unused if label.has_all(network.labels, labels)]
+        gone = [n for n in unused if label.has_all(n.labels, labels) and chosen.takes(n.labels, n.created)]
         for network in gone:
             _remove(database, settings, network)
     return [network.name for network in gone]

@@ -437,6 +437,7 @@ class Switchboard:
             # Otherwise others may attach, and have more to say (docker).
             self._input.append((None, memoryview(b"")))
         elif kind == frame.SIGNAL and payload:
+            self.is_stop_wanted = self.is_stop_wanted or payload[1:] == b"\1"
             self._signal(payload[0])
         elif kind == frame.RESIZE:
             self.resize(*frame.unpack_size(payload))

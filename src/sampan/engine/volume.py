@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sampan.database.connection import Database
     from sampan.document import Document
+    from sampan.engine import label
     from sampan.engine.record import Container
     from sampan.settings.configuration import Settings
 
@@ -220,10 +221,16 @@ def remove(settings: "Settings", name: str, *, force: bool = False) -> str:
     return name
 
 
-def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[str]" = ()) -> list[str]:
+def prune(
+    settings: "Settings",
+    *,
+    everything: bool = False,
+    labels: "Iterable[str]" = (),
+    chosen: "label.Selection | None" = None,
+) -> list[str]:
     """Remove the anonymous volumes, or with `everything` all, that no container has; return their names.
 
-    `labels` are `key` or `key=value`: only volumes that have them all.
+    `labels` are `key` or `key=value`: only volumes that have them all, and that `chosen` takes.
     """
     from sampan.engine import label  # not on the way to a container
 
@@ -237,6 +244,9 @@ def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[s
             gone = [
                 v["Name"] for v in found if everything or is_anonymous(v["Name"]) if label.has_all(v["Labels"], labels)
             ]
+            if chosen is not None:
+                own = {row[0]: _document(settings, *row)["Labels"] or {} for row in rows}
+                gone = [name for name in gone if chosen.takes(own[name], 0)]
             for name in gone:
                 _remove(database, settings, name)
         trash.empty(settings.root)

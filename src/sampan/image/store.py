@@ -71,6 +71,11 @@ class Image:
             self._config = document.parse(self.config_text)
         return self._config
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The config's labels."""
+        return (self.config.get("config") or {}).get("Labels") or {}
+
 
 class Images:
     """The images in one database."""
