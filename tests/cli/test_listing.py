@@ -82,7 +82,7 @@ def test_size(fleet: Callable[..., list[str]], sampan: Command) -> None:
 
 
 def test_formats_of_one_s_own(sampan: Command, environment: dict[str, str], busybox_tar: str) -> None:
-    """psFormat and imagesFormat of docker's config.json, unless a flag says otherwise; a mistake there is named."""
+    """The psFormat and imagesFormat of docker's config.json, unless a flag says otherwise; a mistake there is named."""
     sampan("import", busybox_tar, "busybox", check=True)
     sampan("create", "--name", "box", "busybox", "true", check=True)
     file = Path(environment["DOCKER_CONFIG"], "config.json")

@@ -1,7 +1,7 @@
 """stop and restart with another signal, and what the filters of system prune leave."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 

@@ -29,7 +29,7 @@ def chosen(settings: "Settings", rows: "list[Document]", filters: list[tuple[str
 
 
 def measure(settings: "Settings", rows: "list[Document]") -> None:
-    """Add docker's SizeRw and SizeRootFs to the rows: the bytes that a container has written, and those of its image."""
+    """Add docker's SizeRw and SizeRootFs to the rows: the bytes that a container has written, and its image's too."""
     from sampan.engine import space
     from sampan.image.store import Images
 
