@@ -1,5 +1,7 @@
 """The flags of `sampan run` and `sampan create`, and what they ask for as `RunOptions`. Hot."""
 
+import os
+
 from sampan.cli.flags import Flag, Parsed, UsageError
 from sampan.engine import words
 from sampan.engine.run_options import DEFAULT_NETWORKS, HealthCheck, NetworkRequest, RestartPolicy, RunOptions
@@ -108,7 +110,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         command=tuple(parsed.arguments[1:]) or None,
         entrypoint=_entrypoint(parsed),
         name=parsed.convert("name", words.check_name) or "",
-        env=words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        env=_environment(parsed, settings),
         user=parsed.text("user"),
         group_add=tuple(parsed.words("group-add")),
         workdir=parsed.text("workdir"),
@@ -146,7 +148,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         log_options=dict(parsed.convert_all("log-opt", words.parse_pair)),
         stop_signal=parsed.text("stop-signal"),
         stop_timeout_seconds=parsed.number("stop-timeout"),
-        platform=parsed.text("platform"),
+        platform=parsed.text("platform") or settings.environment.get("DOCKER_DEFAULT_PLATFORM", ""),
         runtime=parsed.text("runtime"),
         init=parsed.is_set("init"),
         tty=parsed.is_set("tty"),
@@ -154,6 +156,18 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         detach=parsed.is_set("detach"),
         auto_remove=parsed.is_set("rm"),
     )
+
+
+def _environment(parsed: Parsed, settings: "Settings") -> tuple[str, ...]:
+    """Return the variables that were given, after the proxies that docker's config.json gives to every container."""
+    given = words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment)
+    if not os.path.exists(settings.docker_file):
+        return given
+    from sampan.settings import preference  # only where somebody has some
+
+    names = {word.partition("=")[0] for word in given}
+    proxies = preference.proxies(settings.docker_file)
+    return (*(f"{name}={value}" for name, value in proxies.items() if name not in names), *given)
 
 
 def _refuse_later(parsed: Parsed) -> None:

@@ -101,7 +101,7 @@ def _options(
         command=_command(values.get("command")),
         entrypoint=_command(values.get("entrypoint")),
         name=container_name(project, service, int(labels[label.NUMBER])),
-        env=tuple(f"{key}={value}" for key, value in service.environment.items()),
+        env=tuple(f"{key}={value}" for key, value in (_proxies(settings) | dict(service.environment)).items()),
         user=values.get("user", ""),
         group_add=tuple(values.get("group_add", ())),
         workdir=values.get("working_dir", ""),
@@ -135,7 +135,7 @@ def _options(
         log_options={key: value or "" for key, value in logging.get("options", {}).items()},
         stop_signal=values.get("stop_signal", ""),
         stop_timeout_seconds=None if grace is None else math.ceil(units.parse_duration(grace)),
-        platform=values.get("platform", ""),
+        platform=values.get("platform", settings.environment.get("DOCKER_DEFAULT_PLATFORM", "")),
         runtime=values.get("runtime", ""),
         init=values.get("init", False),
         tty=values.get("tty", False),
@@ -144,6 +144,15 @@ def _options(
         restart=_restart(values),
         detach=True,
     )
+
+
+def _proxies(settings: "Settings") -> dict[str, str]:
+    """Return what docker's config.json gives to every container."""
+    if not os.path.exists(settings.docker_file):
+        return {}
+    from sampan.settings import preference
+
+    return preference.proxies(settings.docker_file)
 
 
 def labels(

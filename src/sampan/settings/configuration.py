@@ -63,9 +63,9 @@ class Settings:
         self.debian_mirror = environment.get("SAMPAN_DEBIAN_MIRROR") or file.get("bootstrap.mirror", "")
 
 
-def load() -> Settings:
-    """Read the settings of this process."""
-    return Settings(os.environ, os.geteuid())
+def load(variables: "Mapping[str, str] | None" = None) -> Settings:
+    """Read the settings of this process; `variables` are what the command line says in the environment's place."""
+    return Settings({**os.environ, **variables} if variables else os.environ, os.geteuid())
 
 
 # Every key of config.toml, dotted, but for those of `registry`; an unknown one is an error that suggests the nearest.

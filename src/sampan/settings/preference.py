@@ -1,10 +1,10 @@
-"""What docker's config.json says of the command line itself: keys, formats, headers, proxies. Read, never written.
+"""What docker's config.json says of the command line itself: keys, formats, proxies. Read, never written.
 
     {"detachKeys": "ctrl-x,x", "psFormat": "table {{.Names}}", "imagesFormat": "{{.ID}}",
-     "HttpHeaders": {"X-Team": "boats"},
      "proxies": {"default": {"httpProxy": URL, "httpsProxy": URL, "noProxy": WORDS, "ftpProxy": URL, "allProxy": URL}}}
 
-Who is who to which registry stands in the same file: `settings.docker`. Hot path only where there is such a file.
+`HttpHeaders` is for a daemon, and there is none. Who is who to which registry stands in the same file: see
+`settings.docker`. Hot path only where there is such a file.
 """
 
 from sampan.document import Malformed, parse
@@ -47,11 +47,6 @@ def text(path: str, key: str) -> str:
     if not isinstance(value, str):
         raise InvalidArgument(f"`{key}` is no text", at=Place(path))
     return value
-
-
-def headers(path: str) -> dict[str, str]:
-    """Return `HttpHeaders`: what registries are told beside all else. Raises InvalidArgument."""
-    return _texts(path, _table(path, _read(path), "HttpHeaders"))
 
 
 def proxies(path: str) -> dict[str, str]:
