@@ -11,6 +11,7 @@ from sampan.errors import InvalidArgument, SampanError, Unsupported
 from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first]
+_NOBODY = Settings({"HOME": "/nowhere"}, 7)
 
 
 def _options(line: str) -> RunOptions:
@@ -115,14 +116,14 @@ def test_what_cannot_be_asked_for(line: str, kind: type[SampanError]) -> None:
 )
 def test_detach_keys(text: str, keys: bytes) -> None:
     """--detach-keys are docker's words for bytes."""
-    assert terminal.detach_keys(flags.parse(run.RUN, [*text.split(), "img"])) == keys
+    assert terminal.detach_keys(flags.parse(run.RUN, [*text.split(), "img"]), _NOBODY) == keys
 
 
 @pytest.mark.parametrize("text", ["ctrl-", "ctrl-1", "alt-x", "ab"])
 def test_wrong_detach_keys(text: str) -> None:
     """A key that is none is refused."""
     with pytest.raises(InvalidArgument):
-        terminal.detach_keys(flags.parse(run.RUN, ["--detach-keys", text, "img"]))
+        terminal.detach_keys(flags.parse(run.RUN, ["--detach-keys", text, "img"]), _NOBODY)
 
 
 @pytest.mark.parametrize("word", [".", "./x", "../x", "/x", "~/x", "~"])

@@ -148,7 +148,13 @@ def fill(text: str) -> str:
         ("{{json .Script}} {{json `<&>`}}", '"say \\"hé\\"\\n" "<&>"'),
         ("{{json .Ratio}} {{json .Config.Labels.nope}}", "2 null"),
         ("{{join .Args `, `}} {{split `a/b` `/`}} {{join (split `a/b` `/`) `-`}}", "-c, true [a b] a-b"),
-        ("{{lower `AbC`}} {{upper `AbC`}} {{title `hello wörld it's`}}", "abc ABC Hello Wörld It's"),
+        ("{{html `<a href='x'>&`}} {{html 1 2}}", "&lt;a href=&#39;x&#39;&gt;&amp; 1 2"),
+        ("{{js `a=b\n'<`}} {{urlquery `a b&c/é`}}", r"a\u003Db\u000A\'\u003C a+b%26c%2F%C3%A9"),
+        ('{{printf "%*d|%-*d|%.*f" 5 42 6 43 2 3.14159}}', "   42|43    |3.14"),
+        ('{{printf "%[2]s %[1]s" "a" "b"}} {{printf "%[2]*[1]d" 42 5}}', "b a    42"),
+        ('{{printf "%[3]s" "a"}} {{printf "%*d" "x" 1}}', "%!s(BADINDEX) %!(BADWIDTH)1"),
+        ('{{printf "%#v %#v" "a" 1}} {{json "\u2028"}}', r'"a" 1 "\u2028"'),
+        ("{{lower `AbC`}} {{upper `AbC`}} {{title `hello wörld it's`}}", "abc ABC Hello Wörld It'S"),
         ("[{{pad `a` 1 2}}] [{{pad `` 1 2}}] {{truncate .Id 2}} {{truncate `ab` 9}}", "[ a  ] [] 4f ab"),
     ],
 )
@@ -179,7 +185,7 @@ def test_what_is_printed(text: str, printed: str) -> None:
         ("{{if $x := 1}}{{end}}{{$x}}", "there is no variable `$x`"),
         ("{{$x = 1}}", "there is no variable `$x`"),
         ("{{nope .Id}}", "there is no function `nope`"),
-        ("{{html .Id}}", "there is no function `html`"),
+        ("{{htlm .Id}}", "there is no function `htlm`"),
         ("{{break}}", "stands outside of `{{range}}`"),
         ("{{(.Id}}", "stands where it has no meaning"),
         ("{{.Id)}}", "stands where it has no meaning"),
@@ -341,7 +347,7 @@ def test_commands(sampan: Command, busybox_tar: str) -> None:
     assert told("ps", "--format", "{{.Names}}") == (0, "")
     assert told("ps", "--format", r"table {{.Names}}\t{{.ID}}") == (0, "NAMES     CONTAINER ID\n")
     assert told("ps", "-aq", "--format", "{{.Names}}") == (0, f"{id[:12]}\n")
-    assert told("images", "--format", "{{.Repository}}:{{.Tag}} {{.Containers}}") == (0, "busybox:1 N/A\n")
+    assert told("images", "--format", "{{.Repository}}:{{.Tag}} {{.Containers}}") == (0, "busybox:1 1\n")
     assert told("images", "-q", "--format", "{{.Repository}}") == (0, "busybox\n")
     assert told("network", "ls", "--format", "{{.Name}}/{{.Driver}}") == (0, "bridge/bridge\nhost/host\nnone/null\n")
     assert told("network", "inspect", "-f", "{{.Name}} {{len .Containers}}", "none") == (0, "none 0\n")

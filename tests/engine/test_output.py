@@ -60,9 +60,23 @@ def test_the_log_is_rotated_and_bounded(tmp_path: object) -> None:
     assert numbers == list(range(numbers[0], 200))
 
 
-def test_a_reader_goes_on_through_rotation(tmp_path: object) -> None:
+@pytest.mark.parametrize("files", [1, 2, 5])
+def test_as_many_files_as_were_asked_for(tmp_path: object, files: int) -> None:
+    """One alone begins anew; all of any number are read."""
+    log = OutputLog(str(tmp_path), file_bytes=1000, files=files, attributes={"a": "b"})
+    for number in range(300):
+        log.write(STDOUT, b"%d\n" % number, number)
+    log.close()
+    assert len(os.listdir(str(tmp_path))) == files
+    found = _read(str(tmp_path))
+    assert [int(line.data) for line in found] == list(range(int(found[0].data), 300))
+    assert all(line.attributes == {"a": "b"} for line in found)
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_reader_goes_on_through_rotation(tmp_path: object, files: int) -> None:
     """Who has read to the end and looks again sees exactly what came since, over a rotation too."""
-    log = OutputLog(str(tmp_path), file_bytes=1000)
+    log = OutputLog(str(tmp_path), file_bytes=1000, files=files)
     log.write(STDOUT, b"0\n", 0)
     reader = logs.Reader(f"{tmp_path}/json.log")
     seen = [line.data for line in reader.more()]

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import pytest
 
@@ -26,10 +26,12 @@ def peer() -> Peer:
     if not (PEERS / "docker.sock").exists():
         pytest.skip("docker is not up: ./dev peers up")
 
-    def run(program: str, *words: str, cwd: str | Path = "/tmp") -> "subprocess.CompletedProcess[str]":
+    def run(
+        program: str, *words: str, cwd: str | Path = "/tmp", stdin: IO[bytes] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         # The door's --wdns wants a directory that the peers' root has.
         argv = [str(PEERS / "bin" / program), *words]
-        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120, cwd=cwd)
+        return subprocess.run(argv, check=False, capture_output=True, text=True, timeout=120, cwd=cwd, stdin=stdin)
 
     return run
 
@@ -37,10 +39,9 @@ def peer() -> Peer:
 @pytest.fixture(scope="session")
 def _docker_busybox(peer: Peer, busybox_tar: str) -> Iterator[None]:
     """Give docker the busybox image."""
-    # /tmp is what docker sees, whichever checkout it was brought up from.
-    with tempfile.NamedTemporaryFile(dir="/tmp", suffix=".tar") as seen:
-        shutil.copyfile(busybox_tar, seen.name)
-        made = peer("docker", "import", seen.name, "busybox")
+    # By a pipe: the peers' root need not have the directory.
+    with open(busybox_tar, "rb") as tar:
+        made = peer("docker", "import", "-", "busybox", stdin=tar)
     assert made.returncode == 0, made.stderr
     yield
     peer("docker", "rmi", "-f", "busybox")

@@ -64,6 +64,7 @@ def settle(place: str) -> dict[str, str]:
     os.mkdir(f"{place}/r", 0o700)
     os.mkdir(f"{place}/n", 0o700)
     ours = {"SAMPAN_ROOT": f"{place}/r", "SAMPAN_RUN": f"{place}/n", "SAMPAN_CONFIG": f"{place}/config.toml"}
+    ours["DOCKER_CONFIG"] = f"{place}/docker"
     return {key: value for key, value in os.environ.items() if not key.startswith("SAMPAN_")} | ours
 
 

@@ -9,14 +9,15 @@ import pytest
 
 from sampan.errors import InvalidArgument
 from sampan.settings import docker
+from sampan.settings.configuration import Settings
 
 pytestmark = [pytest.mark.first]
 
 
 def test_where_it_is() -> None:
     """DOCKER_CONFIG is a directory; else it lies in the person's home."""
-    assert docker.path_of({"HOME": "/home/u"}) == "/home/u/.docker/config.json"
-    assert docker.path_of({"HOME": "/home/u", "DOCKER_CONFIG": "/d"}) == "/d/config.json"
+    assert Settings({"HOME": "/home/u"}, 7).docker_file == "/home/u/.docker/config.json"
+    assert Settings({"HOME": "/home/u", "DOCKER_CONFIG": "/d"}, 7).docker_file == "/d/config.json"
 
 
 def test_a_change_keeps_the_rest(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from sampan.image.store import Images
 from sampan.oci import image as documents
 from sampan.oci.digest import Digest
 from sampan.oci.reference import Reference
+from sampan.settings import preference
 from sampan.storage.space import saying_how_to_free_space
 
 TYPE_CHECKING = False
@@ -336,7 +337,7 @@ class _Executors:
             from sampan.build import runner
 
             options = self._options
-            given = options.request.arguments
+            given = preference.proxies(self._stock.workshop.settings.docker_file) | dict(options.request.arguments)
             proxies = [f"{name}={given[name]}" for name in PROXIES if name in given]
             self._runs = runner.Runs(self._stock, options.secrets, proxies, no_cache=options.no_cache)
         return self._runs

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 128 + 2
 READER_LEFT = 128 + 13
-_GLOBAL = ("-D", "--debug")
+# docker's variables that name another machine's daemon.
+_ELSEWHERE = ("DOCKER_HOST", "DOCKER_CONTEXT")
 # Commands that a normal user need not enter his namespaces for, or that do so themselves.
 _WITHOUT_STORE = (
     "version",
@@ -43,14 +44,18 @@ _WITHOUT_STORE = (
 def main(words: "Sequence[str] | None" = None) -> int:
     """Run one command line and return the exit status; never raises."""
     words = [*_alias(sys.argv[0]), *sys.argv[1:]] if words is None else list(words)
-    debug = False
-    while words and words[0] in _GLOBAL:
-        debug = True
-        del words[0]
+    debug, config = False, ""
     printer = Printer({})
     try:
-        settings = configuration.load()
+        if words and words[0].startswith("-"):
+            from sampan.cli import outermost  # only where there is one
+
+            options = outermost.read(words)
+            words, debug, config = options.words, options.debug, options.config
+        settings = configuration.load({"DOCKER_CONFIG": config} if config else {})
         printer = Printer(settings.environment, debug=debug)
+        if any(settings.environment.get(name) for name in _ELSEWHERE):
+            _warn_of_elsewhere(settings, printer)
         return _dispatch(words, settings, printer)
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -58,6 +63,17 @@ def main(words: "Sequence[str] | None" = None) -> int:
         return READER_LEFT
     except Exception as error:  # noqa: BLE001  the process boundary: a person gets one clear error, never a traceback
         return _tell(error, printer)
+
+
+def _warn_of_elsewhere(settings: "Settings", printer: Printer) -> None:
+    """Say that a variable of docker's which names another machine is passed over; an error here for --host."""
+    from sampan.cli import outermost
+
+    host, context = (settings.environment.get(name, "") for name in _ELSEWHERE)
+    if not outermost.is_here(host):
+        printer.warn(f"`DOCKER_HOST={host}` is passed over: Sampan works on this machine, without a daemon")
+    elif not host and context not in {"", outermost.DEFAULT_CONTEXT}:
+        printer.warn(f"`DOCKER_CONTEXT={context}` is passed over: Sampan works on this machine, without a daemon")
 
 
 def _alias(program: str) -> tuple[str, ...]:

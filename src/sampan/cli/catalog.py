@@ -157,11 +157,6 @@ def find(words: list[str]) -> tuple[str, list[str]]:
     first = words[0]
     if first in FAMILIES:
         return first, words[1:]
-    if first.startswith("-"):
-        known = ["--debug", "--help", "--version"]
-        near = flags.suggest(first, known)
-        hints = (f"did you mean `{near}`?",) if near else ()
-        raise flags.UsageError(f"unknown flag: `{first}`", hints=(*hints, "`sampan help` shows what there is"))
     if first not in GROUPS:
         raise _unknown(first, "", [*FAMILIES, *GROUPS])
     group = GROUPS[first]

@@ -6,7 +6,7 @@ A command that takes several names goes on after an error and ends with status 1
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import container
-from sampan.errors import InvalidArgument, SampanError
+from sampan.errors import InvalidArgument, SampanError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.stop(settings, name, seconds, parsed.text("signal"))
+        container.stop(settings, name, seconds, signal=parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -63,7 +63,7 @@ def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     seconds = _seconds(parsed)
 
     def act(name: str) -> str:
-        container.restart(settings, name, seconds, parsed.text("signal"))
+        container.restart(settings, name, seconds, signal=parsed.text("signal"))
         return name
 
     return each(parsed.arguments, printer, act)
@@ -86,6 +86,11 @@ def wait(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove containers."""
+    if parsed.is_set("link"):
+        raise Unsupported(
+            "a link cannot be taken away from a container that has it",
+            hints=("make the container again without `--link`; on a network of one's own names need no links",),
+        )
     force, volumes = parsed.is_set("force"), parsed.is_set("volumes")
 
     def act(name: str) -> str:
@@ -97,8 +102,8 @@ def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def attach(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
     """Stay with a running container until it ends; return its status."""
-    name = parsed.arguments[0]
-    return _relay(parsed, settings, name, container.attach(settings, name), stdin=not parsed.is_set("no-stdin"))
+    name, stdin = parsed.arguments[0], not parsed.is_set("no-stdin")
+    return _relay(parsed, settings, name, container.attach(settings, name), stdin=stdin, left_status=1, is_redrawn=True)
 
 
 def _start_attached(parsed: Parsed, settings: "Settings") -> int:
@@ -108,18 +113,36 @@ def _start_attached(parsed: Parsed, settings: "Settings") -> int:
     name = parsed.arguments[0]
     started = container.start(settings, name, window=terminal.window())
     client = container.attach(settings, name) if started is None else started.client
-    return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"))
+    return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"), is_redrawn=started is None)
 
 
-def _relay(parsed: Parsed, settings: "Settings", name: str, client: "Client", *, stdin: bool) -> int:
+def _relay(
+    parsed: Parsed,
+    settings: "Settings",
+    name: str,
+    client: "Client",
+    *,
+    stdin: bool,
+    is_redrawn: bool,
+    left_status: int = 0,
+) -> int:
     """Copy between the terminal and the container, as it was created."""
     from sampan.engine import inspection
 
     config = inspection.inspect(settings, name)["Config"]
     proxy = parsed.values.get("sig-proxy") is not False
+    stdin, tty = stdin and config["OpenStdin"], bool(config["Tty"])
     with client:
+        terminal.check(tty=tty, interactive=stdin)
         return terminal.relay(
-            client, parsed, stdin=stdin and config["OpenStdin"], tty=bool(config["Tty"]), signal_proxy=proxy
+            client,
+            parsed,
+            settings,
+            stdin=stdin,
+            tty=tty,
+            signal_proxy=proxy,
+            left_status=left_status,
+            is_redrawn=is_redrawn,
         )
 
 
@@ -198,10 +221,10 @@ COMMANDS = (
         execute=remove,
         flags=(
             Flag("force", "bool", "kill it first where it runs", short="f"),
+            Flag("link", "bool", "remove a link: not possible here", short="l"),
             Flag("volumes", "bool", "remove its anonymous volumes too", short="v"),
         ),
         minimum=1,
-        later="link l",
         examples=("sampan rm web", "sampan rm -fv web db"),
     ),
 )

@@ -1,4 +1,4 @@
-"""`sampan events`: what happens to containers, as it happens, or what has happened."""
+"""`sampan events`: what happens to containers, images, networks and volumes, as it happens, or what has happened."""
 
 import time
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sampan.engine.journal import Event
     from sampan.settings.configuration import Settings
 
-FILTERS = ("container", "event", "image", "label", "type")
+FILTERS = ("container", "daemon", "event", "image", "label", "network", "scope", "type", "volume")
 _BILLION = 1_000_000_000
 # JSON key of the API -> the template's field, where they differ.
 _FIELDS = {"status": "Status", "id": "ID", "from": "From", "scope": "Scope", "time": "Time", "timeNano": "TimeNano"}
@@ -50,35 +50,36 @@ def _line(event: "Event") -> str:
     zone = "Z" if zone == "+0000" else f"{zone[:3]}:{zone[3:]}"
     attributes = ", ".join(f"{key}={value}" for key, value in sorted(event.attributes.items()))
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S", local)
-    return f"{stamp}.{rest:09}{zone} container {event.action} {event.container_id} ({attributes})"
+    return f"{stamp}.{rest:09}{zone} {event.kind} {event.action} {event.id} ({attributes})"
 
 
 def _passes(event: "Event", key: str, value: str) -> bool:
     attributes: Document = event.attributes
     match key:
-        case "container":
-            return value in {event.container_id, attributes.get("name")} or _begins(event.container_id, value)
+        case "container" | "daemon" | "network" | "volume":
+            # docker's: the beginning of an id or a name is enough.
+            return event.kind == key and (
+                event.id.startswith(value) or str(attributes.get("name", "")).startswith(value)
+            )
+        case "scope":
+            return value == "local"
         case "event":
             return event.action == value or event.action.partition(":")[0] == value
         case "image":
-            image = str(attributes.get("image", ""))
-            return value in {image, image.rpartition(":")[0]}
+            image = str(attributes.get("name" if event.kind == "image" else "image", ""))
+            return value in {event.id, image, image.rpartition(":")[0]} if image else False
         case "label":
             label, equals, wanted = value.partition("=")
             return label in attributes and (not equals or attributes[label] == wanted)
         case _:
-            return value == "container"
-
-
-def _begins(identity: str, value: str) -> bool:
-    return len(value) >= 4 and identity.startswith(value)
+            return value == event.kind
 
 
 COMMANDS = (
     Command(
         "events",
         "[OPTIONS]",
-        "Show what happens to containers, as it happens",
+        "Show what happens to containers, images, networks and volumes, as it happens",
         execute=events,
         flags=(
             Flag("filter", "filter", f"only those with `key=value`: {', '.join(FILTERS)}", short="f"),
@@ -88,7 +89,10 @@ COMMANDS = (
         ),
         maximum=0,
         text=(
-            "create, start, pause, unpause, update, kill, oom, die, stop, restart, health_status and destroy.\n"
+            "Containers: create, attach, start, exec_create, exec_start, exec_die, pause, unpause, update, rename,\n"
+            "kill, oom, die, stop, restart, health_status, destroy.\n"
+            "Images: pull, push, tag, untag, delete, import, load, save.\n"
+            "Networks: create, connect, disconnect, destroy. Volumes: create, mount, unmount, destroy.\n"
             "The last megabyte of events is kept."
         ),
         examples=(

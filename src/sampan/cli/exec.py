@@ -28,7 +28,9 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  #
     with engine_exec.begin(settings, parsed.arguments[0], options, window=window) as client:
         if options.detach:
             return 0
-        return terminal.relay(client, parsed, stdin=options.interactive, tty=options.tty, signal_proxy=True)
+        return terminal.relay(
+            client, parsed, settings, stdin=options.interactive, tty=options.tty, signal_proxy=True, left_status=1
+        )
 
 
 def _environment(parsed: Parsed, settings: "Settings") -> tuple[str, ...]:

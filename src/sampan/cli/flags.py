@@ -296,4 +296,4 @@ def suggest(word: str, known: "Sequence[str]") -> str:
 
 
 def _more(command: Command) -> str:
-    return f"`sampan {command.name} --help` shows what it takes"
+    return f"`{' '.join(('sampan', *command.name.split(), '--help'))}` shows what it takes"

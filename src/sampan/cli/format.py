@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sampan.cli.flags import Parsed
     from sampan.cli.render import Printer
     from sampan.document import Document
+    from sampan.settings.configuration import Settings
 
 TABLE, JSON = "table", "json"
 HELP = "`table`, `json`, or a Go template like `{{.ID}}` or `table {{.ID}}`"
@@ -23,9 +24,21 @@ INSPECT_HELP = "`json`, one object a line, or a Go template like `{{.Id}}`"
 UNREADABLE = 64
 
 
+def choose_preferred(parsed: "Parsed", settings: "Settings", key: str) -> str:
+    """Do what `choose` does; where neither --format nor --quiet was given docker's config.json may name a format."""
+    if "format" in parsed.values or parsed.is_set("quiet") or not os.path.exists(settings.docker_file):
+        return choose(parsed)
+    from sampan.settings import preference  # only where somebody has some
+
+    return _form(preference.text(settings.docker_file, key))
+
+
 def choose(parsed: "Parsed") -> str:
     """Return TABLE, JSON, or a template's text."""
-    word = parsed.text("format", TABLE)
+    return _form(parsed.text("format", TABLE))
+
+
+def _form(word: str) -> str:
     if word.strip() in {"", TABLE}:
         return TABLE
     return JSON if "".join(word.split()) in {JSON, "{{json.}}"} else word

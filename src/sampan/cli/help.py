@@ -1,6 +1,6 @@
 """Help, from the same tables that the parser reads: `sampan help`, `sampan run --help`, and docs/reference/cli.md."""
 
-from sampan.cli import catalog, summary
+from sampan.cli import catalog, outermost, summary
 from sampan.cli.flags import Command, Flag
 from sampan.cli.render import Printer
 
@@ -34,13 +34,16 @@ def overview() -> str:
         [
             TITLE,
             "",
-            "usage: sampan [--debug] COMMAND",
+            "usage: sampan [OPTIONS] COMMAND",
             "",
             "to begin with:",
             *_columns(_FIRST),
             "",
             "commands:",
             *_columns(rows),
+            "",
+            "options:",
+            *_columns([(_heading(flag), flag.help) for flag in outermost.FLAGS]),
             "",
             "docker's management forms (`sampan container ls`, `sampan image rm`) mean the same.",
             "`sampan COMMAND --help` shows a command's flags and examples.",

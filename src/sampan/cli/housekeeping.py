@@ -4,7 +4,7 @@ import time
 
 from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
-from sampan.engine import ending, inspection, label, logs, state
+from sampan.engine import ending, inspection, label, logs
 from sampan.engine import rename as renaming
 from sampan.errors import InvalidArgument, NotFound
 
@@ -58,22 +58,23 @@ def _addresses(bindings: "list[Document] | None") -> "Iterator[str]":
         yield f"[{host}]:{binding['HostPort']}" if ":" in host else f"{host}:{binding['HostPort']}"
 
 
-def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
-    """Remove all containers that do not run."""
+def selection(parsed: Parsed) -> label.Selection:
+    """Read the `--filter` words of a prune; raises InvalidArgument."""
     pairs = resource.filters(parsed, FILTERS)
     now = time.clock_gettime(time.CLOCK_REALTIME)
-    until = [logs.moment(value, now) for key, value in pairs if key == "until"]
-    labels = [value for key, value in pairs if key == "label"]
-    without = [value for key, value in pairs if key == "label!"]
+    return label.Selection(
+        until=[logs.nanoseconds(value, now) for key, value in pairs if key == "until"],
+        wanted=[value for key, value in pairs if key == "label"],
+        without=[value for key, value in pairs if key == "label!"],
+    )
+
+
+def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Remove all containers that do not run."""
+    chosen = selection(parsed)
 
     def is_wanted(container: "Container") -> bool:
-        own = container.config["Labels"] or {}
-        created = state.timestamp(container.created)
-        return (
-            all(created <= moment for moment in until)
-            and label.has_all(own, labels)
-            and not any(label.has_all(own, [word]) for word in without)
-        )
+        return chosen.takes(container.config["Labels"] or {}, container.created)
 
     if not resource.is_sure(parsed, printer, "this removes every container that does not run"):
         return 1

@@ -14,6 +14,8 @@ from sampan.units import human_duration, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sampan.cli.render import Printer
     from sampan.document import Document
     from sampan.image.store import Image
@@ -42,18 +44,19 @@ FIELDS = {
 
 def images(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show the images, one row for each name."""
-    form = formats.choose(parsed)
+    form = formats.choose_preferred(parsed, settings, "imagesFormat")
     filters = resource.filters(parsed, FILTERS)
     filters += [("reference", argument) for argument in parsed.arguments]
     with connection.open(settings) as database:
         found = Images(database).list()
+        used = {id: str(n) for id, n in database.execute("SELECT image_id, count(*) FROM containers GROUP BY image_id")}
     rows = [(name, image) for image in found for name in _names(image) if _passes(name, image, filters)]
     whole = parsed.is_set("no-trunc")
     if form == formats.JSON:
         for name, image in rows:
-            printer.json(_document(name, image, whole=whole))
+            printer.json(_document(name, image, used, whole=whole))
     elif form != formats.TABLE:
-        formats.show(form, printer, FIELDS, [(_document(name, image, whole=whole), {}) for name, image in rows])
+        formats.show(form, printer, FIELDS, [(_document(name, image, used, whole=whole), {}) for name, image in rows])
     elif parsed.is_set("quiet"):
         for _, image in rows:
             printer.out(_id(image, whole=whole))
@@ -171,8 +174,8 @@ def _cells(name: Reference | None, image: "Image", *, whole: bool, digests: bool
     )
 
 
-def _document(name: Reference | None, image: "Image", *, whole: bool) -> "Document":
-    """Return docker's `images --format json` object."""
+def _document(name: Reference | None, image: "Image", used: "Mapping[str, str]", *, whole: bool) -> "Document":
+    """Return docker's `images --format json` object; `used` are the numbers of containers by the image's id."""
     return {
         "ID": _id(image, whole=whole),
         "Repository": name.familiar_name() if name else NONE,
@@ -182,7 +185,7 @@ def _document(name: Reference | None, image: "Image", *, whole: bool) -> "Docume
         "CreatedSince": _age(image),
         "Size": human_size(image.size_bytes),
         "VirtualSize": human_size(image.size_bytes),
-        "Containers": UNKNOWN,
+        "Containers": used.get(image.id, "0"),
         "SharedSize": UNKNOWN,
         "UniqueSize": UNKNOWN,
     }

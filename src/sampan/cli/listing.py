@@ -7,7 +7,7 @@ from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import inspection
 from sampan.errors import InvalidArgument
-from sampan.units import human_duration
+from sampan.units import decimal_size, human_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 SHORT_ID = 12
 COMMAND_AT_MOST = 20
 STATES = ("created", "running", "restarting", "removing", "paused", "exited", "dead")
-FILTERS = ("ancestor", "exited", "id", "label", "name", "status")
+HEALTHS = ("none", "starting", "healthy", "unhealthy")
+FILTERS = (
+    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network", "publish", "since",
+    "status", "volume",
+)  # fmt: skip
+_RELATIVE = ("ancestor", "before", "network", "since")
 HEADERS = ("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")
 # The fields of a row and what a table calls them, as docker does.
 FIELDS = {
@@ -33,6 +38,7 @@ FIELDS = {
     "Names": "NAMES",
     "Networks": "NETWORKS",
     "Ports": "PORTS",
+    "Size": "SIZE",
     "State": "STATE",
     "Status": "STATUS",
 }
@@ -40,14 +46,19 @@ FIELDS = {
 
 def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Show containers."""
-    form = formats.choose(parsed)
+    form = formats.choose_preferred(parsed, settings, "psFormat")
     filters = _filters(parsed)
     latest = 1 if parsed.is_set("latest") else parsed.number("last")
+    # docker: 0 and less are no limit.
+    latest = None if latest is None or latest < 1 else latest
     # docker: a filter on the state, and --last, look at every container.
     everything = parsed.is_set("all") or latest is not None or any(k in {"status", "exited"} for k, _ in filters)
-    rows = [row for row in inspection.summaries(settings, all=everything) if _is_wanted(row, filters)]
-    rows = rows if latest is None or latest < 0 else rows[:latest]
-    whole = parsed.is_set("no-trunc")
+    rows = _chosen(settings, filters, everything=everything)[:latest]
+    if parsed.is_set("size") or ".Size" in form:
+        from sampan.cli import relation
+
+        relation.measure(settings, rows)
+    whole, sized = parsed.is_set("no-trunc"), parsed.is_set("size")
     if parsed.is_set("quiet"):
         for row in rows:
             printer.out(row["Id"] if whole else row["Id"][:SHORT_ID])
@@ -57,7 +68,10 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     elif form != formats.TABLE:
         formats.show(form, printer, FIELDS, [(document(row, whole=whole), row["Labels"]) for row in rows])
     else:
-        printer.table(HEADERS, [_cells(row, whole=whole) for row in rows])
+        printer.table(
+            (*HEADERS, *(("SIZE",) if sized else ())),
+            [(*_cells(row, whole=whole), *((_size(row),) if sized else ())) for row in rows],
+        )
     return 0
 
 
@@ -67,11 +81,23 @@ def _filters(parsed: Parsed) -> list[tuple[str, str]]:
     for key, value in filters:
         if key == "status" and value not in STATES:
             raise InvalidArgument(f"`{value}` is not a state", hints=(f"states: {', '.join(STATES)}",))
+        if key == "health" and value not in HEALTHS:
+            raise InvalidArgument(f"`{value}` says nothing of health", hints=(f"write: {', '.join(HEALTHS)}",))
+        if key == "exited" and not value.isdecimal():
+            raise InvalidArgument(f"`{value}` is no exit status", hints=("write a number, like `exited=0`",))
     return filters
 
 
-def _is_wanted(row: "Document", filters: list[tuple[str, str]]) -> bool:
-    return resource.passes(filters, lambda key, value: _passes(row, key, value))
+def _chosen(settings: "Settings", filters: list[tuple[str, str]], *, everything: bool) -> "list[Document]":
+    """Return the rows that pass every filter."""
+    simple = [pair for pair in filters if pair[0] not in _RELATIVE]
+    relative = [pair for pair in filters if pair[0] in _RELATIVE]
+    rows = inspection.summaries(settings, all=everything)
+    if relative:
+        from sampan.cli import relation  # other things must be looked up for these
+
+        rows = relation.chosen(settings, rows, relative)
+    return [row for row in rows if resource.passes(simple, lambda key, value, row=row: _passes(row, key, value))]  # type: ignore[misc]  # binds early
 
 
 def _passes(row: "Document", key: str, value: str) -> bool:
@@ -82,17 +108,30 @@ def _passes(row: "Document", key: str, value: str) -> bool:
             return bool(row["Id"].startswith(value))
         case "name":
             return _named(row["Names"], value)
-        case "ancestor":
-            return value in {row["Image"], row["Image"].partition(":")[0], row["ImageID"]} or _has_id(row, value)
         case "exited":
-            return f"({value})" in row["Status"] and row["State"] == "exited"
+            return bool(row["ExitCode"] == int(value)) and row["State"] == "exited"
+        case "health":
+            return bool(row["Health"] == value)
+        case "expose" | "publish":
+            which = "PrivatePort" if key == "expose" else "PublicPort"
+            return _has_port([(port[which], port["Type"]) for port in row["Ports"] if which in port], value)
+        case "is-task":
+            return value in {"0", "false", "False"}  # a swarm's
+        case "volume":
+            mounts = row["Mounts"]
+            return any(value in {m.get("Name") or m.get("Source"), m["Destination"]} for m in mounts)
         case _:
             label, equals, wanted = value.partition("=")
             return label in row["Labels"] and (not equals or row["Labels"][label] == wanted)
 
 
-def _has_id(row: "Document", value: str) -> bool:
-    return len(value) >= 4 and bool(row["ImageID"].removeprefix("sha256:").startswith(value.removeprefix("sha256:")))
+def _has_port(ports: list[tuple[int, str]], value: str) -> bool:
+    """Tell whether one of the ports is what `80`, `80/udp` or `8000-8010/tcp` means; raises InvalidArgument."""
+    numbers, _, protocol = value.partition("/")
+    first, dash, last = numbers.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise InvalidArgument(f"`{value}` is not a port", hints=("write `80`, `53/udp` or `8000-8010/tcp`",))
+    return any(int(first) <= number <= int(last or first) and of == (protocol or "tcp") for number, of in ports)
 
 
 def _named(names: list[str], pattern: str) -> bool:
@@ -130,6 +169,13 @@ def _cells(row: "Document", *, whole: bool) -> tuple[str, ...]:
     )
 
 
+def _size(row: "Document") -> str:
+    """Print docker's size: what the container has written, and with its image; 0B where nobody has looked."""
+    if "SizeRw" not in row:
+        return "0B"
+    return f"{decimal_size(row['SizeRw'])} (virtual {decimal_size(row['SizeRootFs'])})"
+
+
 def _command(text: str, *, whole: bool) -> str:
     if not whole and len(text) > COMMAND_AT_MOST:
         text = text[: COMMAND_AT_MOST - 1] + "…"
@@ -155,6 +201,7 @@ def document(row: "Document", *, whole: bool) -> "Document":
         "Names": ",".join(names),
         "Networks": ",".join(row["NetworkSettings"].get("Networks", {})),
         "Ports": ports_text(row["Ports"]),
+        "Size": _size(row),
         "State": row["State"],
         "Status": row["Status"],
     }
@@ -174,9 +221,9 @@ COMMANDS = (
             Flag("latest", "bool", "the last created", short="l"),
             Flag("no-trunc", "bool", "cut nothing short"),
             Flag("quiet", "bool", "ids only", short="q"),
+            Flag("size", "bool", "how much each has written, and how much it is with its image", short="s"),
         ),
         maximum=0,
-        later="size s",
         examples=(
             "sampan ps -a",
             "sampan ps -q --filter name=web",

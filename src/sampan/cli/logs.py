@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
     """Copy the stored output, and with --follow what comes."""
-    stamped = parsed.is_set("timestamps")
+    stamped, details = parsed.is_set("timestamps"), parsed.is_set("details")
     lines = engine_logs.read(
         settings,
         parsed.arguments[0],
@@ -26,9 +26,18 @@ def logs(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # no
         now=time.clock_gettime(time.CLOCK_REALTIME),
     )
     for line in lines:
-        data = f"{line.time} ".encode() + line.data if stamped else line.data
+        data = _details(line) + line.data if details else line.data
+        data = f"{line.time} ".encode() + data if stamped else data
         render.write(2 if line.stream == "stderr" else 1, data)
     return 0
+
+
+def _details(line: "engine_logs.Line") -> bytes:
+    """Return what `--log-opt` added to the line, as docker writes it: `key=value,key=value `, quoted as in a URL."""
+    from urllib.parse import quote_plus  # rarely asked for
+
+    pairs = sorted(line.attributes.items())
+    return ",".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode() + b" "
 
 
 def tail(text: str) -> int | None:
@@ -47,6 +56,7 @@ COMMANDS = (
         "Show what a container wrote",
         execute=logs,
         flags=(
+            Flag("details", "bool", "put what `--log-opt labels`, `env` and `tag` say before each line"),
             Flag("follow", "bool", "go on until it ends", short="f"),
             Flag("since", "string", "only what came after a time (`2026-01-02T13:00:00Z`) or in the last `10m`"),
             Flag("tail", "string", "only the last N lines, or `all`", short="n"),
@@ -55,7 +65,6 @@ COMMANDS = (
         ),
         minimum=1,
         maximum=1,
-        later="details",
         examples=("sampan logs -f web", "sampan logs --tail 20 -t web"),
     ),
 )

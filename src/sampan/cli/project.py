@@ -79,7 +79,9 @@ def _accompany(
         return 0
     if addresses and not wanted.tty:
         _thread.start_new_thread(_announce, (addresses, printer))
-    return terminal.relay(started.client, parsed, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=False)
+    return terminal.relay(
+        started.client, parsed, settings, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=False
+    )
 
 
 def _options(parsed: Parsed, settings: "Settings", image: str, port: int | None) -> "RunOptions":

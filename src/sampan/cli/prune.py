@@ -1,9 +1,10 @@
 """`sampan system prune`: what nothing uses goes."""
 
-from sampan.cli import resource
+from sampan.cli import housekeeping, resource
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import prune as engine_prune
 from sampan.engine import space
+from sampan.errors import InvalidArgument
 from sampan.units import human_size
 
 TYPE_CHECKING = False
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
 def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove what is not used, after a question."""
     every_image, volumes = parsed.is_set("all"), parsed.is_set("volumes")
+    chosen = housekeeping.selection(parsed)
+    if chosen.until and volumes:
+        raise InvalidArgument("`--filter until=…` and `--volumes` exclude each other", hints=("volumes have no age",))
     if not resource.is_sure(parsed, printer, _what_goes(every_image=every_image, volumes=volumes)):
         return 1
     before = _bytes(settings)
-    done = engine_prune.everything(settings, every_image=every_image, volumes=volumes)
+    done = engine_prune.everything(settings, every_image=every_image, volumes=volumes, chosen=chosen)
     images = [*(f"untagged: {name}" for name in done.untagged), *(f"deleted: {id}" for id in done.images)]
     for title, names in (
         ("Containers", done.containers),
@@ -55,12 +59,18 @@ COMMANDS = (
         execute=prune,
         flags=(
             Flag("all", "bool", "all images that no container has, not only those without a name", short="a"),
+            Flag(
+                "filter", "filter", "only what has `label=key[=value]`, has not `label!=…`, is older than `until=24h`"
+            ),
             Flag("force", "bool", "do not ask", short="f"),
             Flag("volumes", "bool", "anonymous volumes that no container has as well"),
         ),
         maximum=0,
-        later="filter",
         text="`sampan system df` says how much that would be.",
-        examples=("sampan system prune", "sampan system prune -af --volumes"),
+        examples=(
+            "sampan system prune",
+            "sampan system prune -af --volumes",
+            "sampan system prune -f --filter until=24h",
+        ),
     ),
 )

@@ -20,6 +20,7 @@ from sampan.registry.transport import Transport
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.render import Printer
+    from sampan.oci.image import Platform
     from sampan.settings.configuration import Settings
 
 _MAX_PASSWORD = 64 * 1024
@@ -31,7 +32,7 @@ def pull(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     quiet = parsed.is_set("quiet")
     if not quiet and reference.tag == DEFAULT_TAG and not parsed.arguments[0].endswith(f":{DEFAULT_TAG}"):
         printer.note(f"Using default tag: {DEFAULT_TAG}")
-    wanted = parsed.convert("platform", platform.parse)
+    wanted = _platform(parsed, settings)
     with Listener(printer, quiet=quiet) as sink, connection.open(settings) as database:
         pulled = transfer.pull(settings, database, reference, platform=wanted, sink=sink)
     if not quiet:
@@ -84,9 +85,15 @@ def logout(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 def fetch(settings: "Settings", printer: "Printer", image: str, *, parsed: Parsed) -> None:
     """Pull the image that `run` or `create` was asked for; raises what explains why it cannot be had."""
     reference = Reference.parse(image)
-    wanted = parsed.convert("platform", platform.parse)
+    wanted = _platform(parsed, settings)
     with Listener(printer, quiet=parsed.is_set("quiet")) as sink, connection.open(settings) as database:
         transfer.pull(settings, database, reference, platform=wanted, sink=sink)
+
+
+def _platform(parsed: Parsed, settings: "Settings") -> "Platform | None":
+    """Return --platform's, else DOCKER_DEFAULT_PLATFORM's; None for this machine's own."""
+    default = settings.environment.get("DOCKER_DEFAULT_PLATFORM", "")
+    return parsed.convert("platform", platform.parse) or (platform.parse(default) if default else None)
 
 
 def fetch_missing(error: NotFound, settings: "Settings", printer: "Printer", image: str, *, parsed: Parsed) -> None:

@@ -1,9 +1,11 @@
 """The flags of `sampan run` and `sampan create`, and what they ask for as `RunOptions`. Hot."""
 
+import os
+
 from sampan.cli.flags import Flag, Parsed, UsageError
 from sampan.engine import words
 from sampan.engine.run_options import DEFAULT_NETWORKS, HealthCheck, NetworkRequest, RestartPolicy, RunOptions
-from sampan.errors import InvalidArgument, Unsupported
+from sampan.errors import InvalidArgument
 from sampan.network import ports
 from sampan.units import parse_cpus, parse_duration, parse_size
 
@@ -43,7 +45,10 @@ CREATE_FLAGS = (
     Flag("init", "bool", "run an init that reaps children and passes signals on"),
     Flag("interactive", "bool", "keep stdin open", short="i"),
     Flag("label", "list", "set a label (`key=value`)", short="l"),
-    Flag("log-driver", "string", "where output goes; there is `json-file`"),
+    Flag("log-driver", "string", "where output goes: `json-file`, `local` (the same file) or `none`"),
+    Flag(
+        "log-opt", "list", "option of the log: `max-size=10m`, `max-file=3`, `labels=a,b`, `env=A,B`, `tag={{.Name}}`"
+    ),
     Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
     Flag("memory-reservation", "bytes", "memory that it keeps when the machine is short of it"),
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
@@ -91,7 +96,7 @@ LATER = (
     "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
     "disable-content-trust domainname gpus ip6 ipc isolation kernel-memory label-file link "
-    "link-local-ip log-opt mac-address memory-swappiness oom-kill-disable pid "
+    "link-local-ip mac-address memory-swappiness oom-kill-disable pid "
     "storage-opt use-api-socket uts volume-driver volumes-from"
 )
 
@@ -105,7 +110,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         command=tuple(parsed.arguments[1:]) or None,
         entrypoint=_entrypoint(parsed),
         name=parsed.convert("name", words.check_name) or "",
-        env=words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment),
+        env=_environment(parsed, settings),
         user=parsed.text("user"),
         group_add=tuple(parsed.words("group-add")),
         workdir=parsed.text("workdir"),
@@ -139,9 +144,11 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         expose=tuple(port for group in parsed.convert_all("expose", words.parse_expose) for port in group),
         sysctl=dict(parsed.convert_all("sysctl", words.parse_pair)),
         labels=dict(parsed.convert_all("label", words.parse_pair)),
+        log_driver=parsed.text("log-driver"),
+        log_options=dict(parsed.convert_all("log-opt", words.parse_pair)),
         stop_signal=parsed.text("stop-signal"),
         stop_timeout_seconds=parsed.number("stop-timeout"),
-        platform=parsed.text("platform"),
+        platform=parsed.text("platform") or settings.environment.get("DOCKER_DEFAULT_PLATFORM", ""),
         runtime=parsed.text("runtime"),
         init=parsed.is_set("init"),
         tty=parsed.is_set("tty"),
@@ -151,12 +158,22 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
     )
 
 
+def _environment(parsed: Parsed, settings: "Settings") -> tuple[str, ...]:
+    """Return the variables that were given, after the proxies that docker's config.json gives to every container."""
+    given = words.resolve_environment(parsed.words("env"), parsed.words("env-file"), settings.environment)
+    if not os.path.exists(settings.docker_file):
+        return given
+    from sampan.settings import preference  # only where somebody has some
+
+    names = {word.partition("=")[0] for word in given}
+    proxies = preference.proxies(settings.docker_file)
+    return (*(f"{name}={value}" for name, value in proxies.items() if name not in names), *given)
+
+
 def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far, and those that mean nothing."""
     if parsed.text("pull", "missing") not in PULLS:
         raise UsageError(f"`--pull` cannot be `{parsed.text('pull')}`", hints=(f"there is: {', '.join(PULLS)}",))
-    if (driver := parsed.text("log-driver")) not in {"", "json-file"}:
-        raise Unsupported(f"`--log-driver {driver}` is not there yet", hints=("there is: json-file",))
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:

@@ -4,7 +4,7 @@ from sampan.cli import cidfile, request, terminal
 from sampan.cli.flags import Command, Parsed
 from sampan.engine import container
 from sampan.engine.run_options import RunOptions
-from sampan.errors import NotFound
+from sampan.errors import InvalidArgument, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
     """Run `wanted` in the background, or in the foreground until it ends; return the command's exit status."""
     if not wanted.detach:
         terminal.check(tty=wanted.tty, interactive=wanted.interactive)
+    elif parsed.words("attach"):
+        raise InvalidArgument("`--attach` and `--detach` exclude each other", hints=("leave one of both out",))
     cidfile.refuse(parsed)
     window = terminal.window() if wanted.tty else None
 
@@ -53,7 +55,9 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
             printer.out(started.container.id)
             return 0
         proxy = parsed.values.get("sig-proxy") is not False
-        return terminal.relay(started.client, parsed, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=proxy)
+        return terminal.relay(
+            started.client, parsed, settings, stdin=wanted.interactive, tty=wanted.tty, signal_proxy=proxy
+        )
 
 
 def is_path(word: str) -> bool:

@@ -58,7 +58,7 @@ SUMMARIES = {
     "volume rm": "Remove volumes, with all that is in them",
     "volume prune": "Remove the anonymous volumes that no container has",
     "compose": "Run a project of several containers from a compose file",
-    "events": "Show what happens to containers, as it happens",
+    "events": "Show what happens to containers, images, networks and volumes, as it happens",
     "boot enable": "Have systemd start containers after a reboot, and stop them in order before one",
     "boot disable": "Take the unit of `boot enable` away; what runs goes on",
     "boot status": "Show whether containers come back after a reboot, and which",

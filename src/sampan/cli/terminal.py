@@ -2,7 +2,7 @@
 
 import os
 
-from sampan.cli.render import OutputGone
+from sampan.cli.render import OutputGone, write
 from sampan.engine.attach import DETACH_KEYS
 from sampan.errors import InvalidArgument
 
@@ -10,10 +10,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.cli.flags import Parsed
     from sampan.engine.attach import Client
+    from sampan.settings.configuration import Settings
 
 
-def relay(client: "Client", parsed: "Parsed", *, stdin: bool, tty: bool, signal_proxy: bool) -> int:
-    """Copy between this terminal and a container until it ends or is left; return its status."""
+def relay(
+    client: "Client",
+    parsed: "Parsed",
+    settings: "Settings",
+    *,
+    stdin: bool,
+    tty: bool,
+    signal_proxy: bool,
+    left_status: int = 0,
+    is_redrawn: bool = False,
+) -> int:
+    """Copy between this terminal and a container until it ends; return its status, or `left_status` where it is left.
+
+    docker's `run` and `start` end with 0 when they are left, its `attach` and `exec` with 1 and a word. `is_redrawn`:
+    whoever runs in there is made to draw its screen once more.
+    """
     stdout, stderr = _streams(parsed)
     try:
         status = client.relay(
@@ -21,12 +36,15 @@ def relay(client: "Client", parsed: "Parsed", *, stdin: bool, tty: bool, signal_
             stdout=stdout,
             stderr=stderr,
             tty=tty,
-            detach_keys=detach_keys(parsed),
+            detach_keys=detach_keys(parsed, settings) if tty and stdin else b"",
             signal_proxy=signal_proxy,
+            is_redrawn=is_redrawn,
         )
     except BrokenPipeError as error:
         raise OutputGone from error
-    return status or 0
+    if status is None and left_status:
+        write(2, b"read escape sequence\n")
+    return left_status if status is None else status
 
 
 def window() -> tuple[int, int] | None:
@@ -44,10 +62,17 @@ def check(*, tty: bool, interactive: bool) -> None:
         raise InvalidArgument("`-t` with `-i` needs a terminal as stdin", hints=("leave `-t` out when you pipe",))
 
 
-def detach_keys(parsed: "Parsed") -> bytes:
-    """Return the bytes of `--detach-keys`; raises UsageError."""
+def detach_keys(parsed: "Parsed", settings: "Settings") -> bytes:
+    """Return the bytes of `--detach-keys`, else of `detachKeys` in docker's config.json, else docker's own.
+
+    Raises UsageError, InvalidArgument.
+    """
     keys = parsed.convert("detach-keys", _keys)
-    return DETACH_KEYS if keys is None else keys
+    if keys is None and os.path.exists(settings.docker_file):
+        from sampan.settings import preference  # only where somebody has some
+
+        keys = preference.detach_keys(settings.docker_file, _keys)
+    return keys or DETACH_KEYS
 
 
 def _keys(text: str) -> bytes:

@@ -95,13 +95,13 @@ def _options(
     seccomp, no_new_privileges = words.parse_security_options(values.get("security_opt", ()))
     resources = values.get("deploy", {}).get("resources", {})
     limits, reservations = resources.get("limits", {}), resources.get("reservations", {})
-    grace = values.get("stop_grace_period")
+    grace, logging = values.get("stop_grace_period"), values.get("logging", {})
     return RunOptions(
         image_name(project, service),
         command=_command(values.get("command")),
         entrypoint=_command(values.get("entrypoint")),
         name=container_name(project, service, int(labels[label.NUMBER])),
-        env=tuple(f"{key}={value}" for key, value in service.environment.items()),
+        env=tuple(f"{key}={value}" for key, value in (_proxies(settings) | dict(service.environment)).items()),
         user=values.get("user", ""),
         group_add=tuple(values.get("group_add", ())),
         workdir=values.get("working_dir", ""),
@@ -131,9 +131,11 @@ def _options(
         expose=tuple(values.get("expose", ())),
         sysctl={key: str(value) for key, value in values.get("sysctls", {}).items()},
         labels=labels,
+        log_driver=logging.get("driver", ""),
+        log_options={key: value or "" for key, value in logging.get("options", {}).items()},
         stop_signal=values.get("stop_signal", ""),
         stop_timeout_seconds=None if grace is None else math.ceil(units.parse_duration(grace)),
-        platform=values.get("platform", ""),
+        platform=values.get("platform", settings.environment.get("DOCKER_DEFAULT_PLATFORM", "")),
         runtime=values.get("runtime", ""),
         init=values.get("init", False),
         tty=values.get("tty", False),
@@ -142,6 +144,15 @@ def _options(
         restart=_restart(values),
         detach=True,
     )
+
+
+def _proxies(settings: "Settings") -> dict[str, str]:
+    """Return what docker's config.json gives to every container."""
+    if not os.path.exists(settings.docker_file):
+        return {}
+    from sampan.settings import preference
+
+    return preference.proxies(settings.docker_file)
 
 
 def labels(

@@ -34,9 +34,11 @@ _PIPE_BUF = 4096
 _CALL_SECONDS, _CALL_POLL_SECONDS = 5.0, 0.002
 # A second Ctrl-C within this time means that the person wants out, whatever the container thinks of the first.
 _IMPATIENT = 3
-# docker run --sig-proxy passes every signal that can be caught; these are the ones that people send.
+# docker run --sig-proxy passes every signal that can be caught; these are the ones that people send. The real-time ones
+# are systemd's words (SIGRTMIN+3 halts one that is a container's first process).
 _PROXIED = (
     _signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2,
+    _signal.SIGALRM, _signal.SIGCONT, *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1),
 )  # fmt: skip
 
 
@@ -98,12 +100,14 @@ class Client:
         tty: bool = False,
         detach_keys: bytes = DETACH_KEYS,
         signal_proxy: bool = True,
+        is_redrawn: bool = False,
     ) -> int | None:
         """Copy between these descriptors and the container until it ends; return its exit status, None if detached.
 
         `stdin=None` sends nothing. With `tty` and a terminal as stdin the terminal is raw meanwhile, its size follows
-        SIGWINCH, and the detach keys end the relay. Without, signals are passed on (`signal_proxy`); the third SIGINT
-        in a row raises KeyboardInterrupt. A closed stdout raises BrokenPipeError. Raises Conflict where the monitor was
+        SIGWINCH, and the detach keys end the relay; `is_redrawn` changes the size for a moment, so that what runs
+        there draws its screen again. Without, signals are passed on (`signal_proxy`); the third SIGINT in a row raises
+        KeyboardInterrupt. A closed stdout raises BrokenPipeError. Raises Conflict where the monitor was
         killed.
         """
         is_terminal = tty and stdin is not None and os.isatty(stdin)
@@ -114,6 +118,8 @@ class Client:
             relay.detach_keys = detach_keys if is_terminal else b""
             relay.signal_proxy = signal_proxy
             if is_terminal:
+                if is_redrawn:
+                    relay.resize(by=1)
                 relay.resize()
             return relay.run()
 
@@ -225,11 +231,11 @@ class _Relay:
             if self.stdin is not None and self.stdin in ready and self._on_stdin():
                 return None
 
-    def resize(self) -> None:
-        """Tell the monitor how large the terminal is."""
+    def resize(self, by: int = 0) -> None:
+        """Tell the monitor how large the terminal is; `by` makes it so much larger."""
         size = terminal.window(self.stdin if self.stdin is not None else 0)
         if size is not None:
-            self._send(frame.pack_size(*size))
+            self._send(frame.pack_size(size[0] + by, size[1] + by))
 
     def _poll(self) -> list[tuple[int, int]]:
         """Wait for whatever may go on now."""

@@ -91,6 +91,10 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
     for word in options.add_host:
         if not word.partition(":")[2]:
             raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))
+    if options.log_driver or options.log_options:
+        from sampan.engine import log_words  # rarely given
+
+        log_words.check(options.log_driver, options.log_options)
     if options.cap_add or options.cap_drop:
         from sampan.engine import privilege  # rarely needed, and it brings the kernel's names along
 

@@ -7,6 +7,7 @@ disconnects, the command that sweeps after a monitor that was killed.
 import _signal
 import os
 
+from sampan import journal
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.network import endpoint as endpoints
 from sampan.network import ipam
@@ -329,6 +330,18 @@ def publish_names(told: "Document") -> None:
     for endpoint in map(Endpoint.parse, told["endpoints"]):
         if endpoint.names:
             record.publish(told["run"], endpoint)
+
+
+def events(action: str, container_id: str, told: "Document") -> "list[journal.Happened]":
+    """Return docker's events of a container's networks; takes what `Connector.document` returned."""
+    kind = told["kind"]
+    found = [(e["network_id"] or e["network"], e["network"], BRIDGE) for e in told["endpoints"]]
+    if not found:
+        found = [(kind, kind, "null" if kind == NONE else kind)]
+    return [
+        (journal.NETWORK, action, id, {"container": container_id, "name": name, "type": type})
+        for id, name, type in found
+    ]
 
 
 def disconnect(told: "Document") -> None:

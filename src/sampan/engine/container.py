@@ -92,11 +92,11 @@ def start(settings: "Settings", name: str, *, window: tuple[int, int] | None = N
     return Started(*started)
 
 
-def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, signal: str = "") -> None:
+def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, *, signal: str = "") -> None:
     """Send the stop signal, after the time-out (default: the container's, 10) SIGKILL; return when its end is recorded.
 
-    A negative time-out waits for ever. Stopping what does not run is no error (docker). `signal` is another one than
-    the container's.
+    `signal` `""` is the container's own. A negative time-out waits for ever. Stopping what does not run is no error
+    (docker).
     """
     from sampan.engine import ending
 
@@ -113,15 +113,15 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     ending.kill(settings, name, signal)
 
 
-def restart(settings: "Settings", name: str, timeout_seconds: int | None = None, signal: str = "") -> None:
-    """Stop if it runs, then start."""
-    stop(settings, name, timeout_seconds, signal)
+def restart(settings: "Settings", name: str, timeout_seconds: int | None = None, *, signal: str = "") -> None:
+    """Stop if it runs, then start; `stop` says what time-out and signal are."""
+    stop(settings, name, timeout_seconds, signal=signal)
     started = start(settings, name)
     if started is not None:
         started.client.close()
-        from sampan.engine import state
+        from sampan import journal
 
-        state.note(settings.root, "restart", started.container.id, started.container.attributes)
+        journal.note(settings.root, "restart", started.container.id, started.container.attributes)
 
 
 def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:

@@ -7,6 +7,7 @@ to somebody else, and the end is known from the monitor, which tells it when it 
 import select
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import attach as channels
 from sampan.engine import fault, frame, record, rootless, state, sweep
@@ -61,7 +62,7 @@ def stop(
     if not _until_over(settings, container, ask):
         return
     fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
-    state.note(settings.root, "stop", container.id, container.attributes)
+    journal.note(settings.root, "stop", container.id, container.attributes)
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -107,7 +108,7 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
             fault.reach(fault.COMMAND_DISCARDED, fault.chosen(settings))
         fault.reach(fault.COMMAND_REMOVED, fault.chosen(settings))
         if is_there:
-            state.note(settings.root, "destroy", container.id, container.attributes)
+            journal.note(settings.root, "destroy", container.id, container.attributes)
         trash.empty(settings.root)
 
 
@@ -159,6 +160,7 @@ def attach(settings: "Settings", name: str) -> Client:
         client.close()
         hint = f"let it go on with `sampan unpause {container.name}`"
         raise Conflict(f"the container `{container.name}` is paused", hints=(hint,))
+    journal.note(settings.root, "attach", container.id, container.attributes)
     return client
 
 
@@ -217,14 +219,14 @@ def _connect(settings: "Settings", container: Container, mode: bytes) -> Client 
 
 def _send(settings: "Settings", container: Container, client: Client, number: int, *, why: int | None = None) -> None:
     """Send a signal; one that asks for the end reaches a paused container too, which goes on to meet it."""
-    state.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
+    journal.note(settings.root, "kill", container.id, container.attributes | {"signal": str(number)})
     client.send(frame.pack(frame.SIGNAL, bytes((number,) if why is None else (number, why))))
     told = state.read(state.directory(settings, container.id))
     is_ending = why is not None or number in (_SIGKILL, parse_signal(container.config["StopSignal"]))
     if is_ending and state.is_paused(told):
         from sampan.engine import running
 
-        state.note(settings.root, "unpause", container.id, container.attributes)
+        journal.note(settings.root, "unpause", container.id, container.attributes)
         running.group(told).thaw()
 
 

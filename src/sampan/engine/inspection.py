@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.record import Container
-    from sampan.engine.run_options import NetworkRequest, VolumeMount
+    from sampan.engine.run_options import NetworkRequest, RunOptions, VolumeMount
     from sampan.settings.configuration import Settings
 
 _BILLION = 1_000_000_000
@@ -24,7 +24,8 @@ def summaries(settings: "Settings", *, all: bool = False) -> "list[Document]":
 
     Keys, docker's API words: Id, Names ([str] without slash), Image (as typed), ImageID, Command (str), Created
     (seconds), State (created|running|paused|restarting|exited), Status (`Up 5 minutes`, `Exited (0) 2 hours ago`,
-    `Created`), Ports (list of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings.
+    `Created`), Ports (list of {IP, PrivatePort, PublicPort, Type}), Labels, Mounts, NetworkSettings. Beside those what
+    docker filters by: ExitCode, and Health (`none` without a check).
     """
     rootless.enter(settings)
     with connection.open(settings) as database:
@@ -54,7 +55,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "ResolvConfPath": f"{directory}/resolv.conf",
         "HostnamePath": f"{directory}/hostname",
         "HostsPath": f"{directory}/hosts",
-        "LogPath": f"{directory}/logs/json.log",
+        "LogPath": "" if container.options.log_driver == "none" else f"{directory}/logs/json.log",
         "Name": f"/{container.name}",
         "RestartCount": told.restarts,
         "Driver": "overlay",
@@ -101,6 +102,8 @@ def _summary(settings: "Settings", container: "Container", told: state.State) ->
         "Labels": container.config["Labels"],
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
         "NetworkSettings": {"Networks": _networks(container, told)},
+        "ExitCode": told.exit_code,
+        "Health": "none" if told.health is None else told.health["Status"],
     }
 
 
@@ -183,7 +186,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "CpuShares": options.cpu_shares or 0,
         "PidsLimit": options.pids_limit,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in options.ulimits],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+        "LogConfig": _log_config(options),
         "Init": options.init,
     }
 
@@ -207,6 +210,12 @@ def _own_config(container: "Container") -> "Document":
         "AttachStderr": is_attached,
         "Volumes": (container.config["Volumes"] or {}) | anonymous or None,
     }
+
+
+def _log_config(options: "RunOptions") -> "Document":
+    driver = options.log_driver or "json-file"
+    defaults = {} if driver == "none" else {"max-size": "10m", "max-file": "3"}
+    return {"Type": driver, "Config": defaults | options.log_options}
 
 
 def _security_options(container: "Container") -> list[str]:

@@ -1,9 +1,9 @@
-"""docker events: what happened to containers, from the journal in SAMPAN_ROOT, and what happens from now on.
+"""docker events: what happened, from the journal in SAMPAN_ROOT, and what happens from now on.
 
-Who does something to a container writes a line (`state.note`): commands and monitors append to one file, which the
-kernel orders. When it is full it is put away under another name, in the place of the one before, and the next writer
-begins a new one; so there is always the last megabyte. A follower reads on where it was; when the file in the journal's
-place is another one, it reads its own to the end, and goes on in the new.
+Who does something to a container, image, network or volume writes a line (`sampan.journal`): commands and monitors
+append to one file, which the kernel orders. When it is full it is put away under another name, in the place of the one
+before, and the next writer begins a new one; so there is always the last megabyte. A follower reads on where it was;
+when the file in the journal's place is another one, it reads its own to the end, and goes on in the new.
 """
 
 import os
@@ -11,6 +11,7 @@ import time
 
 from sampan.document import Malformed, parse
 from sampan.engine import state
+from sampan.journal import CONTAINER, EVENT_BYTES, IMAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,25 +25,27 @@ _BILLION = 1_000_000_000
 
 
 class Event:
-    """One event; `action` is docker's word, `attributes` docker's Actor.Attributes."""
+    """One event; `kind` and `action` are docker's words, `attributes` docker's Actor.Attributes."""
 
-    __slots__ = ("action", "attributes", "container_id", "time_ns")
+    __slots__ = ("action", "attributes", "id", "kind", "time_ns")
 
     def __init__(self, document: "Document") -> None:
         self.action: str = document["action"]
-        self.container_id: str = document["id"]
+        self.id: str = document["id"]
+        self.kind: str = document.get("type", CONTAINER)
         self.attributes: Document = document["attributes"]
         self.time_ns: int = document["time_ns"]
 
     def document(self) -> "Document":
         """Return docker's event message, with the Engine API's keys."""
-        return {
-            "status": self.action,
-            "id": self.container_id,
-            "from": self.attributes.get("image", ""),
-            "Type": "container",
+        # docker: what was there before Type, Action and Actor stays with those who had it.
+        old: Document = {"status": self.action, "id": self.id} if self.kind in {CONTAINER, IMAGE} else {}
+        if self.kind == CONTAINER:
+            old["from"] = self.attributes.get("image", "")
+        return old | {
+            "Type": self.kind,
             "Action": self.action,
-            "Actor": {"ID": self.container_id, "Attributes": self.attributes},
+            "Actor": {"ID": self.id, "Attributes": self.attributes},
             "scope": "local",
             "time": self.time_ns // _BILLION,
             "timeNano": self.time_ns,
@@ -119,10 +122,10 @@ class _Tail:
             return True
 
     def _read(self, fd: int) -> "Iterator[bytes]":
-        while data := os.read(fd, state.EVENT_BYTES):
+        while data := os.read(fd, EVENT_BYTES):
             *whole, self._rest = (self._rest + data).split(b"\n")
             # A line without an end is no event of ours.
-            self._rest = self._rest[-state.EVENT_BYTES :]
+            self._rest = self._rest[-EVENT_BYTES:]
             yield from whole
 
 

@@ -12,6 +12,7 @@ import _socket
 import os
 import time
 
+from sampan import journal
 from sampan.document import render
 from sampan.engine import fault, frame, sealing, state
 from sampan.engine.stdio import Pipes
@@ -49,10 +50,12 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
         fault.reach(fault.KEEPER_STARTED, request["fault"])
     except Exception as error:  # noqa: BLE001 - the process's boundary: it crosses the channel, whatever it is
         channel.sendall(frame.pack(frame.ERROR, frame.render_error(error)))
+        _note_start(request)
         return
     _record(request, {"running": True, "pid": pid})
     board.add(channel, is_launcher=True)
     board.tell(frame.pack(frame.STARTED))
+    _note_start(request)
     board.run()
     fault.reach(fault.KEEPER_ENDED, request["fault"])
     _, wait_status = os.waitpid(pid, 0)
@@ -63,10 +66,25 @@ def run(channel: _socket.socket, settings: "Settings", receive: "Receive") -> No
         _forget_old(os.path.dirname(request["record"]))
     except OSError:
         pass  # the container's directory may be gone: its end was the process's
+    _note(request, "exec_die", exitCode=str(status))
     board.farewell(status)
     if parent is not None:
         parent.leave_monitor()
     board.flush()
+
+
+def _note_start(request: "Document") -> None:
+    """Tell the journal what docker tells: also of a command that could not be executed."""
+    command, *arguments = request["command"]
+    for action in ("exec_create", "exec_start"):
+        _note(request, f"{action}: {command} {' '.join(arguments)}")
+
+
+def _note(request: "Document", action: str, **attributes: str) -> None:
+    directory, told = os.path.dirname(os.path.dirname(request["record"])), request["attributes"]
+    told = told | {"name": state.read_name(directory, told.get("name", ""))}
+    told |= {"execID": os.path.basename(request["record"]).removesuffix(".json")} | attributes
+    journal.note(request["root"], action, request["container_id"], told)
 
 
 def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switchboard, int]:

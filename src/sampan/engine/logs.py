@@ -10,8 +10,8 @@ import os
 from sampan import units
 from sampan.document import Malformed, parse
 from sampan.engine import attach, frame, record, state
-from sampan.engine.output import FILES, LINE_BYTES
-from sampan.errors import InvalidArgument
+from sampan.engine.output import LINE_BYTES
+from sampan.errors import InvalidArgument, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _CHUNK_BYTES = 256 * 1024
-# A stored line's JSON: each byte may become `\\udc80`, and the rest of the line is short.
-_ENTRY_BYTES = 6 * LINE_BYTES + 1024
+# A stored line's JSON: each byte may become `\\udc80`, and so may those of its attributes.
+_ENTRY_BYTES = 12 * LINE_BYTES + 1024
+_BILLION = 1_000_000_000
 
 
 class Line:
-    """One stored piece of output: `stream` is `stdout` or `stderr`, `time` RFC 3339 with nanoseconds."""
+    """One stored piece of output: `stream` is `stdout` or `stderr`, `time` RFC 3339 with nanoseconds.
 
-    __slots__ = ("data", "stream", "time")
+    `attributes` are what `--log-opt labels`, `env` and `tag` added.
+    """
 
-    def __init__(self, stream: str, time: str, data: bytes) -> None:
+    __slots__ = ("attributes", "data", "stream", "time")
+
+    def __init__(self, stream: str, time: str, data: bytes, attributes: "dict[str, str] | None" = None) -> None:
         self.stream = stream
         self.time = time
         self.data = data
+        self.attributes = attributes or {}
 
 
 def read(
@@ -48,10 +53,16 @@ def read(
     """Return the container's output, oldest first; with `follow` until it ends.
 
     `tail` is the number of last lines (None: all); `since` and `until` are RFC 3339 times, seconds since the epoch, or
-    durations before `now` (seconds since the epoch) such as `10m`. Raises NotFound, InvalidArgument at once.
+    durations before `now` (seconds since the epoch) such as `10m`; 0 is neither (docker). Raises NotFound,
+    InvalidArgument, Unsupported at once.
     """
     container = record.find(settings, name)
-    first, last = moment(since, now), moment(until, now)
+    if container.options.log_driver == "none":
+        raise Unsupported(
+            f"the container `{container.name}` keeps no log: its logging driver is `none`",
+            hints=("make it again without `--log-driver none`",),
+        )
+    first, last = ("" if word == "0" else moment(word, now) for word in (since, until))
     client = _follow(settings, container.id) if follow else None
     reader = Reader(f"{state.directory(settings, container.id)}/logs/json.log")
     return _filtered(_lines(reader, client, tail), first, last)
@@ -135,12 +146,20 @@ class Reader:
                 if line is not None:
                     yield line
 
+    def _names(self) -> list[str]:
+        """Return the log's files, the newest first; how many are kept is `--log-opt max-file`'s."""
+        try:
+            oldest = _numbered(os.listdir(os.path.dirname(self._path)))
+        except FileNotFoundError:
+            oldest = 0
+        return [self._path, *(f"{self._path}.{number}" for number in range(1, oldest + 1))]
+
     def _is_rotated(self) -> bool:
         return _inode(self._path) not in (self._inode, 0)
 
     def _advance(self) -> bool:
         """Go on to the file after this one, at first to the oldest; tell whether there was one."""
-        names = [self._path, *(f"{self._path}.{number}" for number in range(1, FILES))]
+        names = self._names()
         position = len(names)
         if self._fd >= 0:
             position = next((n for n, name in enumerate(names) if _inode(name) == self._inode), len(names))
@@ -155,6 +174,11 @@ class Reader:
         return False
 
 
+def _numbered(names: list[str]) -> int:
+    """Return the highest N of `json.log.N`."""
+    return max((int(word) for name in names if (word := name.rpartition(".")[2]).isdecimal()), default=0)
+
+
 def _inode(path: str) -> int:
     try:
         return os.stat(path).st_ino
@@ -166,28 +190,61 @@ def _parse(entry: bytes) -> Line | None:
     """Read one entry; None where a power cut left half of one."""
     try:
         document = parse(entry.decode())
-        return Line(document["stream"], document["time"], document["log"].encode("utf-8", "surrogateescape"))
+        data = document["log"].encode("utf-8", "surrogateescape")
+        return Line(document["stream"], document["time"], data, document.get("attrs"))
     except (Malformed, UnicodeError, KeyError, AttributeError):
         return None
 
 
 def moment(word: str, now: float) -> str:
-    """Return the time that `--since` or `--until` names, as state.timestamp writes it."""
+    """Return the time that `--since` or `--until` names, as state.timestamp writes it; `""` for none.
+
+    Raises InvalidArgument.
+    """
     if not word:
         return ""
     try:
-        return state.timestamp(int(float(word) * 1e9))
-    except ValueError:
-        pass
+        return state.timestamp(nanoseconds(word, now))
+    except (ValueError, OverflowError, OSError) as error:
+        raise _no_time(word) from error
+
+
+def nanoseconds(word: str, now: float) -> int:
+    """Return the time that `word` names, since the epoch (docker's GetTimestamp).
+
+    A duration before `now` (`10m`; `-10m` is after it), seconds since the epoch, or a date with as much of a time as
+    one likes, in this machine's zone where it names none. Raises InvalidArgument.
+    """
+    seconds, dot, fraction = word.partition(".")
+    if seconds.isdecimal() and seconds.isascii() and (fraction.isdecimal() or not dot) and len(word) < 32:
+        return int(seconds) * _BILLION + _fraction(fraction)
     try:
-        return state.timestamp(int((now - units.parse_duration(word)) * 1e9))
+        before = units.parse_duration(word.removeprefix("-")) * (-1 if word.startswith("-") else 1)
     except InvalidArgument:
-        pass
+        return _of_date(word)
+    return int((now - before) * _BILLION)
+
+
+def _of_date(word: str) -> int:
     from datetime import datetime  # only here: it costs more than all of the above
 
+    # A fraction of a second is read apart, since datetime ends at microseconds; a date alone may have a zone.
+    whole, dot, rest = word.partition(".")
+    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
+    text = whole + rest[len(digits) :] if dot else word
+    if len(text) > len("2026-01-31") and text[10] in "Z+-":
+        text = f"{text[:10]}T00:00{text[10:]}"
     try:
-        return state.timestamp(int(datetime.fromisoformat(word).timestamp() * 1e9))
-    except ValueError as error:
-        raise InvalidArgument(
-            f"`{word}` is no time", hints=("write `10m`, `2026-01-31T10:00:00` or seconds since the epoch",)
-        ) from error
+        return int(datetime.fromisoformat(text).timestamp()) * _BILLION + _fraction(digits)
+    except (ValueError, OverflowError) as error:
+        raise _no_time(word) from error
+
+
+def _fraction(digits: str) -> int:
+    return int(digits[:9].ljust(9, "0"))
+
+
+def _no_time(word: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"`{word}` is no time", hints=("write `10m`, `2026-01-31T10:00:00` or seconds since the epoch",)
+    )

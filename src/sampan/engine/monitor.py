@@ -30,6 +30,7 @@ import gc
 import os
 import time
 
+from sampan import journal
 from sampan.document import render
 from sampan.engine import assembly, fault, frame, rootless, sealing, state, takedown
 from sampan.engine import connection as links
@@ -159,9 +160,19 @@ class _Start:
         state.reserve(self._request["directory"])
         state.forget_stopped(self._request["directory"])
         state.publish_name(self._settings.run, self._request["name"], self._request["id"])
-        state.note(self._settings.root, "start", self._request["id"], watched["attributes"])
+        self._note(watched["attributes"])
         self._reach(fault.MONITOR_RUNNING)
         return Watch(watched)
+
+    def _note(self, attributes: "Document") -> None:
+        """Tell the journal of the start, and of what the container has now."""
+        request, id = self._request, self._request["id"]
+        events: list[journal.Happened] = []
+        for name, destination, is_writable in request["named_volumes"]:
+            told = {"container": id, "destination": destination, "driver": "local", "propagation": ""}
+            events.append((journal.VOLUME, "mount", name, told | {"read/write": str(is_writable).lower()}))
+        events += links.events("connect", id, self._state.network)
+        journal.note_all(self._settings.root, [*events, (journal.CONTAINER, "start", id, attributes)])
 
     def _prepare(self) -> None:
         """Put up all that the container's first process needs to find."""
@@ -266,7 +277,17 @@ class _Start:
         self._connector.detach()
         stdin, stdout, stderr = pipes.ours()
         request = self._request
-        kept = ("fault", "directory", "run_directory", "auto_remove", "stop_signal", "is_stdin_once", "window")
+        kept = (
+            "fault",
+            "directory",
+            "run_directory",
+            "auto_remove",
+            "stop_signal",
+            "is_stdin_once",
+            "window",
+            "log",
+            "named_volumes",
+        )
         return {name: request[name] for name in kept} | {
             "root": self._settings.root,
             "uid": self._settings.uid,
@@ -361,6 +382,7 @@ def _execution(request: "Document") -> "Document":
         "user": config["User"],
         "group_add": request["options"]["group_add"],
         "has_own_home": any(word.startswith("HOME=") for word in config["Env"]),
+        "attributes": config["Labels"] | {"image": request["options"]["image"], "name": request["name"]},
         "seccomp_profile": request["seccomp_profile"],
     }
 

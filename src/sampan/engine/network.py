@@ -11,6 +11,7 @@ A normal user's bridges are in the holder's network namespace: a child of ours g
 import os
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import label, record, rootless, state, sweep
 from sampan.engine.words import check_name
@@ -58,7 +59,7 @@ def create(
     check_name(name)
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
-        return ipam.new_network(
+        made = ipam.new_network(
             database,
             name,
             time.time_ns(),
@@ -67,6 +68,8 @@ def create(
             is_internal=internal,
             labels=dict(labels or {}),
         )
+    _note(settings, "create", made)
+    return made
 
 
 def find(settings: "Settings", name: str) -> Network:
@@ -93,17 +96,19 @@ def remove(settings: "Settings", name: str) -> str:
     return network.name
 
 
-def prune(settings: "Settings", labels: "Iterable[str]" = ()) -> list[str]:
+def prune(
+    settings: "Settings", labels: "Iterable[str]" = (), *, chosen: label.Selection = label.EVERYTHING
+) -> list[str]:
     """Remove every user-defined network that no container, running or not, is on; return their names.
 
-    `labels` are `key` or `key=value`: only networks that have them all.
+    `labels` are `key` or `key=value`: only networks that have them all, and that `chosen` takes.
     """
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         sweep.fold(database, settings)
         used = {request.name for container in record.every(database) for request in container.options.networks}
         unused = [n for n in ipam.every(database) if n.name not in {BRIDGE, *used} and n.id not in used]
-        gone = [network for network in unused if label.has_all(network.labels, labels)]
+        gone = [n for n in unused if label.has_all(n.labels, labels) and chosen.takes(n.labels, n.created)]
         for network in gone:
             _remove(database, settings, network)
     return [network.name for network in gone]
@@ -159,6 +164,11 @@ def _remove(database: "Database", settings: "Settings", network: Network) -> Non
         _take_down_in_holder(network)
     told.forget(settings.run, network.id)
     ipam.delete(database, network)
+    _note(settings, "destroy", network)
+
+
+def _note(settings: "Settings", action: str, network: Network) -> None:
+    journal.note(settings.root, action, network.id, {"name": network.name, "type": BRIDGE}, journal.NETWORK)
 
 
 def _take_down(network: Network) -> None:

@@ -4,14 +4,18 @@ r"""A container's output on disk: docker's json-file lines, rotated. The monitor
     {"log":"...","stream":"stdout","time":"..."}    one line of output, its newline included, or a piece of a longer one
 
 Bytes that are not UTF-8 are kept as lone surrogates (\udc80 to \udcff), so what is read back is what was written. A
-line is cut into pieces of LINE_BYTES, and a whole log ends at FILES x FILE_BYTES. On a full disk lines are dropped,
-never waited for: a container goes on whatever becomes of its log.
+line is cut into pieces of LINE_BYTES, and a whole log ends at FILES x FILE_BYTES, or at what `--log-opt` says. On a
+full disk lines are dropped, never waited for: a container goes on whatever becomes of its log.
 """
 
 import os
 
 from sampan.document import render
 from sampan.engine.state import timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sampan.document import Document
 
 FILE_BYTES = 10 * 1024 * 1024
 FILES = 3
@@ -22,12 +26,21 @@ STDOUT, STDERR = "stdout", "stderr"
 class OutputLog:
     """The writing end; one for each container. Close it."""
 
-    __slots__ = ("_fd", "_file_bytes", "_partial", "_path", "_size", "dropped")
+    __slots__ = ("_extra", "_fd", "_file_bytes", "_files", "_partial", "_path", "_size", "dropped")
 
-    def __init__(self, directory: str, *, file_bytes: int = FILE_BYTES) -> None:
-        """Append to the log in `directory`, which is made where it is not there."""
+    def __init__(
+        self,
+        directory: str,
+        *,
+        file_bytes: int = FILE_BYTES,
+        files: int = FILES,
+        attributes: "dict[str, str] | None" = None,
+    ) -> None:
+        """Append to the log in `directory`, which is made where it is not there; `attributes` stand in each line."""
         self._path = f"{directory}/json.log"
         self._file_bytes = file_bytes
+        self._files = files
+        self._extra: Document = {"attrs": attributes} if attributes else {}
         self._partial = {STDOUT: b"", STDERR: b""}
         # Lines that found no room on the disk.
         self.dropped = 0
@@ -69,20 +82,25 @@ class OutputLog:
         os.close(self._fd)
 
     def _append(self, stream: str, lines: list[bytes], time: str) -> None:
-        text = "".join(
-            render({"log": line.decode("utf-8", "surrogateescape"), "stream": stream, "time": time}) + "\n"
+        entries = [
+            render({"log": line.decode("utf-8", "surrogateescape"), "stream": stream, "time": time} | self._extra)
             for line in lines
-        )
-        try:
-            if self._size and self._size + len(text) > self._file_bytes:
-                self._rotate()
-            self._size += _write_whole(self._fd, text.encode(), self._size)
-        except OSError:
-            self.dropped += len(lines)
+        ]
+        text = "\n".join(entries) + "\n"
+        # Where all of it does not fit each line is looked at alone: a file ends with the line that fills it.
+        for one in [text] if self._size + len(text) <= self._file_bytes else [f"{entry}\n" for entry in entries]:
+            try:
+                if self._size and self._size + len(one) > self._file_bytes:
+                    self._rotate()
+                self._size += _write_whole(self._fd, one.encode(), self._size)
+            except OSError:
+                self.dropped += one.count("\n")
 
     def _rotate(self) -> None:
         """Move each file one further; the oldest goes."""
-        for number in range(FILES - 1, 0, -1):
+        if self._files == 1:
+            os.unlink(self._path)
+        for number in range(self._files - 1, 0, -1):
             older = f"{self._path}.{number}"
             newer = f"{self._path}.{number - 1}" if number > 1 else self._path
             try:

@@ -144,6 +144,7 @@ def request(
         "range": leased.start,
         "root": root,
         "volumes": [mount.document() for mount in volumes],
+        "named_volumes": [[v.source, v.destination, not v.read_only] for v in container.volumes if v.kind == "volume"],
         "network": leased.network,
         "seccomp": "unconfined" if options.privileged else options.seccomp,
         "seccomp_profile": profile.read(options),
@@ -152,7 +153,17 @@ def request(
         "is_stdin_once": options.interactive and not options.detach and not options.tty,
         "stop_signal": configs.stop_signal(container.config),
         "auto_remove": options.auto_remove,
+        "log": _log(container),
     }
+
+
+def _log(container: Container) -> "Document | None":
+    """Return what the log is beyond its defaults; None for none."""
+    if not container.options.log_driver and not container.options.log_options:
+        return {}
+    from sampan.engine import log_words
+
+    return log_words.plan(container)
 
 
 def _is_shifted(settings: "Settings", options: "RunOptions", ground: Ground) -> bool:

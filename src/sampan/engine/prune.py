@@ -1,7 +1,7 @@
 """docker system prune: what nothing uses any more goes - stopped containers, networks, volumes, images, build cache."""
 
 from sampan.database import connection
-from sampan.engine import container, inspection, network, volume
+from sampan.engine import container, inspection, label, network, volume
 from sampan.errors import Conflict, NotFound
 from sampan.image import removal
 from sampan.storage import trash
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _STOPPED = ("created", "exited")
+_BILLION = 1_000_000_000
 
 
 class Pruned:
@@ -27,11 +28,11 @@ class Pruned:
         self.builds: tuple[str, ...] = ()
 
 
-def containers(settings: "Settings") -> list[str]:
-    """Remove every container that does not run, with its anonymous volumes left; return their ids."""
+def containers(settings: "Settings", chosen: label.Selection = label.EVERYTHING) -> list[str]:
+    """Remove every container that does not run and is taken, its anonymous volumes left; return their ids."""
     gone = []
     for row in inspection.summaries(settings, all=True):
-        if row["State"] in _STOPPED:
+        if row["State"] in _STOPPED and chosen.takes(row["Labels"] or {}, row["Created"] * _BILLION):
             try:
                 container.remove(settings, row["Id"])
             except (NotFound, Conflict):
@@ -40,16 +41,26 @@ def containers(settings: "Settings") -> list[str]:
     return gone
 
 
-def everything(settings: "Settings", *, every_image: bool = False, volumes: bool = False) -> Pruned:
-    """Do it all, in the order in which one thing lets go of the next."""
+def everything(
+    settings: "Settings",
+    *,
+    every_image: bool = False,
+    volumes: bool = False,
+    chosen: label.Selection = label.EVERYTHING,
+) -> Pruned:
+    """Do it all, in the order in which one thing lets go of the next, as far as `chosen` takes it.
+
+    Builds have no labels: where those are asked for, they stay.
+    """
     done = Pruned()
-    done.containers = containers(settings)
-    done.networks = network.prune(settings)
+    done.containers = containers(settings, chosen)
+    done.networks = network.prune(settings, chosen=chosen)
     if volumes:
-        done.volumes = volume.prune(settings)
+        done.volumes = volume.prune(settings, chosen=chosen)
     with connection.open(settings) as database:
-        done.builds = removal.forget_builds(database, every=every_image)
-        removed = removal.prune(database, every=every_image)
+        if not chosen.asks_for_labels:
+            done.builds = removal.forget_builds(database, every=every_image, until=chosen.until)
+        removed = removal.prune(database, every=every_image, takes=chosen.takes)
         trash.empty(settings.root)
     done.untagged, done.images = removed.untagged, removed.deleted
     return done

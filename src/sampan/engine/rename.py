@@ -7,6 +7,7 @@ monitor takes names back after it has recorded that a run is over; so what is wr
 taken back here.
 """
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep
 from sampan.engine.words import check_name
@@ -30,6 +31,8 @@ def rename(settings: "Settings", old: str, new: str) -> None:
         if container.name == new:
             raise Conflict(f"the container is called `{new}` already")
         record.rename(database, container, new)
+        told = container.attributes | {"name": new, "oldName": f"/{container.name}"}
+        journal.note(settings.root, "rename", container.id, told)
         directory = state.directory(settings, container.id)
         if not state.alive(directory):
             state.forget_name(directory)

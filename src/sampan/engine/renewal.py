@@ -29,6 +29,7 @@ MODULES = (
     "sampan.errors",
     "sampan.document",
     "sampan.failure",
+    "sampan.journal",
     "sampan.engine",
     "sampan.engine.fault",
     "sampan.engine.frame",

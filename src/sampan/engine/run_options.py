@@ -167,6 +167,8 @@ class RunOptions:
     restart: RestartPolicy = RestartPolicy()
     sysctl: dict[str, str] = {}  # noqa: RUF012 - a value that nobody changes
     labels: dict[str, str] = {}  # noqa: RUF012
+    log_driver: str = ""
+    log_options: dict[str, str] = {}  # noqa: RUF012
     stop_signal: str = ""
     stop_timeout_seconds: int | None = None
     platform: str = ""
@@ -192,6 +194,7 @@ class RunOptions:
         document["volumes"] = [volume.document() for volume in self.volumes]
         document["ulimits"] = [[limit.name, limit.soft, limit.hard] for limit in self.ulimits]
         document["sysctl"], document["labels"] = dict(self.sysctl), dict(self.labels)
+        document["log_options"] = dict(self.log_options)
         return document
 
     @classmethod

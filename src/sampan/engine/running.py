@@ -6,6 +6,7 @@ the kernel, so whoever is killed between two steps leaves no lie.
 
 import os
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep
 from sampan.errors import Conflict
@@ -75,7 +76,7 @@ def pause(settings: "Settings", name: str) -> None:
         one.group.freeze()
     except FileNotFoundError as error:
         raise _ended(one) from error
-    state.note(settings.root, "pause", one.container.id, one.container.attributes)
+    journal.note(settings.root, "pause", one.container.id, one.container.attributes)
 
 
 def unpause(settings: "Settings", name: str) -> None:
@@ -84,7 +85,7 @@ def unpause(settings: "Settings", name: str) -> None:
     if not state.is_paused(one.told):
         raise Conflict(f"the container `{one.container.name}` is not paused")
     one.group.thaw()
-    state.note(settings.root, "unpause", one.container.id, one.container.attributes)
+    journal.note(settings.root, "unpause", one.container.id, one.container.attributes)
 
 
 def _ended(one: Running) -> Conflict:

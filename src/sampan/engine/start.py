@@ -17,6 +17,7 @@ The order of what is taken: the container's lock inside the database's write tra
 import os
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import fault, frame, launch, preparation, record, rootless, state, sweep
 from sampan.engine.attach import Client
@@ -52,7 +53,7 @@ def create(settings: "Settings", options: RunOptions) -> Container:
             sweep.discard_orphans(database, settings)
             container, lock_fd = _insert(database, settings, options, image, active=False)
             os.close(lock_fd)
-        state.note(settings.root, "create", container.id, container.attributes)
+        journal.note(settings.root, "create", container.id, container.attributes)
         trash.empty(settings.root)
     return container
 
@@ -83,7 +84,9 @@ def create_and_start(
                 trash.empty(settings.root)
                 raise
         fault.reach(fault.COMMAND_COMMITTED, fault.chosen(settings))
-        state.note(settings.root, "create", container.id, container.attributes)
+        actions = ("create",) if options.detach else ("create", "attach")
+        told = container.attributes
+        journal.note_all(settings.root, [(journal.CONTAINER, action, container.id, told) for action in actions])
         with _Locked(database, settings, lock_fd):
             if announce:
                 announce(container)

@@ -4,7 +4,6 @@
     containers/ID/state.json   written by the monitor alone; read by every command
     containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
     containers/ID/stopped      left by the monitor of a container that a person stopped; see `mark_stopped`
-    events.log, events.log.1   what happened to containers, by whoever did it: `note`; read by `events` (`journal`)
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
 States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
@@ -37,8 +36,6 @@ PAUSED = "paused"  # is in no file
 MONITOR_WORD = "sampan-monitor"  # and the container's directory: the end of a monitor's command line, once it is quiet
 NEVER = "0001-01-01T00:00:00Z"  # docker's word for a time that has not come
 STATE_BYTES = 4 * 1024 * 1024  # the environment is in it, and may be as large as execve(2) takes
-JOURNAL_BYTES = 1024 * 1024  # of the file that is written to; the one before it is kept
-EVENT_BYTES = 16 * 1024
 _ID_LENGTH = 64
 _NAME_BYTES = 256
 _GROWTH_BYTES = 4096  # more than an end adds
@@ -409,32 +406,6 @@ def read_update(directory: str, monitor_pid: int, boot_id: str) -> "Document":
         return {}
     is_ours = document["monitor_pid"] == monitor_pid and document["boot_id"] == boot_id
     return dict(document["options"]) if is_ours else {}
-
-
-def note(root: str, action: str, container_id: str, attributes: "Document") -> None:
-    """Append an event to the journal of SAMPAN_ROOT, a line that is written at once; see the module.
-
-    Never an error, and not synced: what happened does not wait for who may want to know of it.
-    """
-    event = {"time_ns": time.time_ns(), "action": action, "id": container_id}
-    line = render(event | {"attributes": attributes}).encode() + b"\n"
-    if len(line) > EVENT_BYTES:
-        short = {name: value for name, value in attributes.items() if len(str(value)) < 256}
-        line = render(event | {"attributes": dict(list(short.items())[:32])}).encode() + b"\n"
-    path = f"{root}/events.log"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, line)
-            if os.fstat(fd).st_size > JOURNAL_BYTES:
-                # Whoever has the lock on this file, and finds it in its place still, is the one to put it away.
-                fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.samestat(os.fstat(fd), os.stat(path)):
-                    os.rename(path, f"{path}.1")
-        finally:
-            os.close(fd)
-    except OSError:
-        return
 
 
 def timestamp(nanoseconds: int) -> str:

@@ -21,6 +21,7 @@ it is one query and one look at a lock for each running container.
 import os
 import time
 
+from sampan import journal
 from sampan.engine import connection as links
 from sampan.engine import record, state, takedown
 from sampan.storage import trash
@@ -102,6 +103,7 @@ def discard(database: "Database", settings: "Settings", container: "Container", 
     if volumes:
         for name in container.anonymous:
             database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+            journal.note(settings.root, "destroy", name, {"driver": "local"}, journal.VOLUME)
             trash.discard(settings.root, f"{settings.root}/volumes/{name}")
     trash.discard(settings.root, state.directory(settings, container.id))
 
@@ -138,12 +140,12 @@ def _fold_one(database: "Database", settings: "Settings", container: "Container"
         _mend(directory, told)
         if has_died:
             attributes = container.attributes | {"exitCode": str(told.exit_code)}
-            state.note(settings.root, "die", container.id, attributes)
+            journal.note(settings.root, "die", container.id, attributes)
     record.set_active(database, container.id, active=False)
     if container.options.auto_remove:
         discard(database, settings, container, volumes=True)
         if not is_told:
-            state.note(settings.root, "destroy", container.id, container.attributes)
+            journal.note(settings.root, "destroy", container.id, container.attributes)
 
 
 def _mend(directory: str, told: state.State) -> None:

@@ -122,7 +122,7 @@ class Switchboard:
         self._poll = select.poll()
         self._masks: dict[int, int] = {}
         self._companions: list[Companion] = []
-        # docker's StdinOnce: the first client's leaving ends stdin.
+        # docker's StdinOnce: the end of the first client's input, or its leaving, ends stdin.
         self.is_stdin_once = False
         # The signal that the container gets when the monitor itself is asked to end (a shutdown of the machine).
         self.on_termination = int(_signal.SIGTERM)
@@ -168,7 +168,7 @@ class Switchboard:
             self._send(conversation, data)
 
     def document(self) -> "Document":
-        """Return what `resume` needs beside the descriptors that the constructor and `connect_…` take."""
+        """Return what `resume` needs beside what the constructor takes."""
         clients = [
             {"fd": fd, "mode": c.mode.decode("latin-1"), "is_launcher": c.is_launcher, "is_stdin": c.is_stdin}
             for fd, c in self._by_fd.items()
@@ -176,12 +176,16 @@ class Switchboard:
         return {
             "clients": clients,
             "stdin": self._stdin,
+            "terminal": self._terminal,
             "outputs": {str(fd): name for fd, name in self._outputs.items()},
         }
 
     def resume(self, document: "Document") -> None:
-        """Take over what another interpreter's switchboard had: its descriptors are ours by inheritance."""
-        self._stdin = document["stdin"]
+        """Take over what another interpreter's switchboard had: its descriptors are ours by inheritance.
+
+        In place of `connect_…`: streams that the container has closed since are not among them.
+        """
+        self._stdin, self._terminal = document["stdin"], document["terminal"]
         self._outputs = {int(fd): name for fd, name in document["outputs"].items()}
         self.resume_clients(document["clients"])
 
@@ -196,9 +200,8 @@ class Switchboard:
     def descriptors(self) -> list[int]:
         """Return every descriptor that must outlive an execve."""
         listener = [] if self._listener is None else [self._listener.fileno()]
-        return sorted(
-            {self._pidfd, *listener, *self._by_fd, *self._outputs, *([self._stdin] if self._stdin >= 0 else [])}
-        )
+        streams = {self._stdin, self._terminal} - {-1}
+        return sorted({self._pidfd, *listener, *self._by_fd, *self._outputs, *streams})
 
     def run(self, quiet_seconds: float | None = None, rest: "Callable[[], None] | None" = None) -> bool:
         """Go on until the container's process has ended and all its output has been taken: True.
@@ -450,7 +453,8 @@ class Switchboard:
     def _on_frame(self, conversation: Conversation, kind: int, payload: bytes) -> None:
         if kind == frame.STDIN:
             self._take_input(conversation, payload)
-        elif kind == frame.CLOSE:
+        elif kind == frame.CLOSE and self.is_stdin_once:
+            # Otherwise others may attach, and have more to say (docker).
             self._input.append((None, memoryview(b"")))
         elif kind == frame.SIGNAL and payload:
             self.is_stop_wanted = self.is_stop_wanted or len(payload) > 1

@@ -11,6 +11,7 @@ given its first one.
 
 import os
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import config, record, rootless, running, specification, state, sweep
 from sampan.engine.run_options import RestartPolicy, RunOptions
@@ -71,7 +72,7 @@ def update(settings: "Settings", name: str, change: Change) -> None:
         finally:
             if lock_fd is not None:
                 os.close(lock_fd)
-    state.note(settings.root, "update", container.id, container.attributes)
+    journal.note(settings.root, "update", container.id, container.attributes)
 
 
 def _changed(container: "Container", change: Change) -> RunOptions:

@@ -13,6 +13,7 @@ import errno
 import os
 import time
 
+from sampan import journal
 from sampan.database import connection
 from sampan.document import parse, render
 from sampan.engine import record, rootless, state, sweep
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from sampan.database.connection import Database
     from sampan.document import Document
+    from sampan.engine import label
     from sampan.engine.record import Container
     from sampan.settings.configuration import Settings
 
@@ -160,7 +162,8 @@ def _fresh(settings: "Settings", volume: VolumeMount) -> str:
 
 def _insert(database: "Database", name: str, created: int, labels: "Mapping[str, str]") -> None:
     values = (name, created, render({"labels": dict(labels)}))
-    database.execute("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?)", values)
+    if database.row("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?) RETURNING 1", values):
+        journal.note(database.root, "create", name, {"driver": LOCAL}, journal.VOLUME)
 
 
 def create(
@@ -218,10 +221,16 @@ def remove(settings: "Settings", name: str, *, force: bool = False) -> str:
     return name
 
 
-def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[str]" = ()) -> list[str]:
+def prune(
+    settings: "Settings",
+    *,
+    everything: bool = False,
+    labels: "Iterable[str]" = (),
+    chosen: "label.Selection | None" = None,
+) -> list[str]:
     """Remove the anonymous volumes, or with `everything` all, that no container has; return their names.
 
-    `labels` are `key` or `key=value`: only volumes that have them all.
+    `labels` are `key` or `key=value`: only volumes that have them all, and that `chosen` takes.
     """
     from sampan.engine import label  # not on the way to a container
 
@@ -235,6 +244,9 @@ def prune(settings: "Settings", *, everything: bool = False, labels: "Iterable[s
             gone = [
                 v["Name"] for v in found if everything or is_anonymous(v["Name"]) if label.has_all(v["Labels"], labels)
             ]
+            if chosen is not None:
+                own = {row[0]: _document(settings, *row)["Labels"] or {} for row in rows}
+                gone = [name for name in gone if chosen.takes(own[name], 0)]
             for name in gone:
                 _remove(database, settings, name)
         trash.empty(settings.root)
@@ -268,6 +280,7 @@ def _remove(database: "Database", settings: "Settings", name: str) -> None:
     row = database.row("SELECT 1 FROM volumes WHERE name = ?", (name,))
     if row is not None:
         database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+        journal.note(settings.root, "destroy", name, {"driver": LOCAL}, journal.VOLUME)
         trash.discard(settings.root, f"{settings.root}/volumes/{name}")
 
 

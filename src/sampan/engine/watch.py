@@ -9,6 +9,7 @@ import _socket
 import os
 import time
 
+from sampan import journal
 from sampan.engine import fault, frame, renewal, state
 from sampan.engine.output import OutputLog
 from sampan.engine.switchboard import Switchboard
@@ -36,10 +37,13 @@ class Watch:
         self._document = document
         self._fds: Document = document["fds"]
         self._state = state.State(**document["state"])
-        self._log = OutputLog(f"{document['directory']}/logs")
+        told = document["log"]
+        self._log = None if told is None else OutputLog(f"{document['directory']}/logs", **told)
         listener = _socket.socket(fileno=self._fds["listener"])
         self._board = Switchboard(self._fds["pidfd"], self._log, listener)
-        if self._fds["terminal"] >= 0:
+        if "board" in document:
+            self._board.resume(document["board"])
+        elif self._fds["terminal"] >= 0:
             self._board.connect_terminal(self._fds["terminal"], has_stdin=document["has_stdin"])
         else:
             self._board.connect_pipes(self._fds["stdin"], self._fds["stdout"], self._fds["stderr"])
@@ -79,8 +83,8 @@ class Watch:
 
     def go_on(self) -> None:
         """Go on in a fresh interpreter, to the end."""
-        self._board.resume(self._document["board"])
-        self._log.hold_back(self._document["held_back"])
+        if self._log is not None:
+            self._log.hold_back(self._document["held_back"])
         self._board.run(_QUIET_SECONDS, _rest)
         self._end()
 
@@ -104,7 +108,7 @@ class Watch:
 
     def _carried(self) -> "Document":
         state = {name: getattr(self._state, name) for name in self._state.__slots__}
-        board, held_back = self._board.document(), self._log.held_back()
+        board, held_back = self._board.document(), self._log.held_back() if self._log is not None else {}
         return self._document | {"board": board, "held_back": held_back, "state": state}
 
     def _descriptors(self) -> list[int]:
@@ -178,13 +182,27 @@ class Watch:
 
     def _note_die(self) -> None:
         """Tell the journal of the end, when it stands in the state file."""
-        if self._state.oom_killed:
-            self._note("oom")
+        from sampan.engine import connection
+
+        id = self._document["id"]
+        told = {"container": id, "driver": "local"}
         seconds = int(time.monotonic() - self._document["began"])
-        self._note("die", execDuration=str(seconds), exitCode=str(self._state.exit_code))
+        end = {"execDuration": str(seconds), "exitCode": str(self._state.exit_code)}
+        events = [
+            *([self._event("oom")] if self._state.oom_killed else []),
+            *connection.events("disconnect", id, self._document["network"]),
+            *((journal.VOLUME, "unmount", name, told) for name, _, _ in self._document["named_volumes"]),
+            self._event("die", **end),
+        ]
+        journal.note_all(self._document["root"], events)
 
     def _note(self, action: str, **attributes: str) -> None:
-        state.note(self._document["root"], action, self._document["id"], self._document["attributes"] | attributes)
+        journal.note_all(self._document["root"], [self._event(action, **attributes)])
+
+    def _event(self, action: str, **attributes: str) -> "journal.Happened":
+        document = self._document
+        name = state.read_name(document["directory"], document["attributes"]["name"])
+        return journal.CONTAINER, action, document["id"], document["attributes"] | {"name": name} | attributes
 
     def _delay(self) -> float | None:
         """Return the seconds until the next run; None where there is none."""

@@ -66,6 +66,8 @@ def save(database: "Database", names: "Sequence[str]", file: "Writable") -> None
         lease.hold(*(f"image:{id}" for id in wanted))
         chosen = [(images.find(id), references) for id, references in wanted.items()]
         _write(TarWriter(file), content, [_Saved(image, references, content) for image, references in chosen])
+    for id in wanted:
+        images.note("save", id, id)
 
 
 def load(database: "Database", source: "Readable") -> list[Loaded]:
@@ -75,7 +77,10 @@ def load(database: "Database", source: "Readable") -> list[Loaded]:
     """
     try:
         with Lease(database, "load") as lease:
-            return _loaded(database, Content(database.root, lease), source)
+            loaded = _loaded(database, Content(database.root, lease), source)
+        for one in loaded:
+            Images(database).note("load", one.image.id, one.image.id)
+        return loaded
     finally:
         collect(database)
 
@@ -281,7 +286,7 @@ def _load_entry(images: Images, content: Content, files: _Files, entry: object) 
     names = tuple(Reference.parse(name) for name in _strings(entry.get("RepoTags")))
     image = images.add(raw, manifest.raw, content)
     for name in names:
-        images.tag(image.id, name)
+        images.name(image.id, name)
     return Loaded(images.find(image.id), names)
 
 

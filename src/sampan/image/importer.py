@@ -53,7 +53,10 @@ def import_root(
             )
             descriptor = oci.Descriptor(oci.OCI_CONFIG, Digest.of(config.raw), len(config.raw))
             manifest = oci.build_manifest(descriptor, [layer])
-            return Images(database).add(config.raw, manifest.raw, content, reference)
+            images = Images(database)
+            made = images.add(config.raw, manifest.raw, content, reference)
+            images.note("import", made.id, made.id)
+            return made
     except BaseException:
         collect(database)
         raise

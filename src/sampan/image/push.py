@@ -98,6 +98,7 @@ class _Push:
             hint = f"a name begins with its registry: `sampan tag {self.reference.familiar()} ghcr.io/me/app:{tag}`"
             what = f"the registry `{host.name}` cannot be reached for `{self.reference.familiar()}`"
             raise Unavailable(what, hints=(hint,)) from error
+        images.note("push", image.id, self.reference.familiar_name(), actor=self.reference.familiar())
         return Pushed(Digest.of(manifest.raw), len(manifest.raw))
 
     def _compressed(self, image: "Image") -> oci.Manifest:

@@ -17,9 +17,13 @@ from sampan.storage.snapshot import Snapshots
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from sampan.database.connection import Database
 
 _DIGITS = 64  # of a fragment's name
+_BILLION = 1_000_000_000
+_FOR_EVER = 2**63 - 1
 
 
 class Removal:
@@ -49,15 +53,22 @@ def remove(database: "Database", text: str, *, force: bool = False) -> Removal:
         going = names if name is None else [name]
         for reference in going:
             database.execute("DELETE FROM names WHERE reference = ?", (reference,))
+            Images(database).note("untag", id, id)
         is_deleted = len(going) == len(names) and not users
         if is_deleted:
             database.execute("DELETE FROM images WHERE id = ?", (id,))
+            Images(database).note("delete", id, id)
     reclaimed = collect(database) if is_deleted else 0
     return Removal(tuple(_familiar(reference) for reference in going), (id,) if is_deleted else (), reclaimed)
 
 
-def prune(database: "Database", *, every: bool = False) -> Removal:
-    """Delete the images without a name that no container and no live lease uses; with `every` those with a name too."""
+def prune(
+    database: "Database", *, every: bool = False, takes: "Callable[[Mapping[str, str], int], bool] | None" = None
+) -> Removal:
+    """Delete the images without a name that no container and no live lease uses; with `every` those with a name too.
+
+    With `takes` only those that it takes, by their labels and their time in nanoseconds.
+    """
     with database.transaction():
         leases.sweep(database)
         rows = database.execute(
@@ -67,26 +78,36 @@ def prune(database: "Database", *, every: bool = False) -> Removal:
             (every,),
         )
         ids = [row[0] for row in rows]
+        if takes is not None:
+            images = (Images(database).find(id) for id in ids)
+            ids = [image.id for image in images if takes(image.labels, image.created * _BILLION)]
         untagged: list[str] = []
         for id in ids:
             rows = database.execute("DELETE FROM names WHERE image_id = ? RETURNING reference", (id,))
-            untagged += [_familiar(row[0]) for row in rows]
+            gone = [_familiar(row[0]) for row in rows]
+            untagged += gone
+            for _ in gone:
+                Images(database).note("untag", id, id)
             database.execute("DELETE FROM images WHERE id = ?", (id,))
+            Images(database).note("delete", id, id)
     return Removal(tuple(sorted(untagged)), tuple(ids), collect(database))
 
 
-def forget_builds(database: "Database", *, every: bool = False) -> tuple[str, ...]:
+def forget_builds(database: "Database", *, every: bool = False, until: "Iterable[int]" = ()) -> tuple[str, ...]:
     """Forget what builds have made and no image has, or with `every` all; return their keys. `collect` does the rest.
 
+    With `until`, in nanoseconds, only what was used before all of them.
     A build that is under way keeps what it has found by its lease, and makes again what it has not.
     """
+    last = min(until, default=_FOR_EVER)
     with database.transaction():
         rows = database.execute(
-            "DELETE FROM builds WHERE ? OR layer NOT IN (SELECT digest FROM layers) RETURNING key", (every,)
+            "DELETE FROM builds WHERE (? OR layer NOT IN (SELECT digest FROM layers)) AND used <= ? RETURNING key",
+            (every, last // _BILLION),
         )
         keys = sorted(row[0] for row in rows)
         database.execute("DELETE FROM traces WHERE key NOT IN (SELECT key FROM builds)")
-    if every:
+    if every and last == _FOR_EVER:
         # A fragment may be deleted at any time; its record first, since that is what names it.
         directory = f"{database.root}/cache/fragments"
         names = [name for name in _listed(directory) if len(name.partition(".")[0]) == _DIGITS]

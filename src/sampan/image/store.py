@@ -6,7 +6,7 @@ that records it, and blobs leave only inside one (see `removal`), so a record ne
 
 import os
 
-from sampan import document
+from sampan import document, journal
 from sampan.database.connection import IntegrityError
 from sampan.errors import Conflict, Corrupt, InvalidArgument, NotFound
 from sampan.oci.digest import Digest
@@ -71,6 +71,11 @@ class Image:
             self._config = document.parse(self.config_text)
         return self._config
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """The config's labels."""
+        return (self.config.get("config") or {}).get("Labels") or {}
+
 
 class Images:
     """The images in one database."""
@@ -129,10 +134,15 @@ class Images:
             _require(content, (layer.digest for layer in parsed_manifest.layers))
             self._record(id, digest, parsed_manifest, parsed_config)
             if reference is not None:
-                self.tag(id, reference)
+                self.name(id, reference)
         return self._image(id)
 
     def tag(self, id: str, reference: Reference) -> None:
+        """Do what `name` does, and tell the journal."""
+        self.name(id, reference)
+        self.note("tag", id, reference.familiar())
+
+    def name(self, id: str, reference: Reference) -> None:
         """Give the image `id` one more name, taking it from another image; raises NotFound for the id."""
         try:
             self._database.execute(
@@ -142,6 +152,16 @@ class Images:
             )
         except IntegrityError as error:
             raise NotFound(f"image `{id}` is not here") from error
+
+    def note(self, action: str, id: str, name: str, *, actor: str = "") -> None:
+        """Tell the journal what happened to the image `id`, in docker's words; `actor` where docker names it otherwise.
+
+        What was deleted has no labels any more.
+        """
+        row = self._database.row("SELECT config FROM images WHERE id = ?", (id,))
+        config = document.parse(row[0]).get("config") if row else None
+        labels = (config or {}).get("Labels") or {}
+        journal.note(self._database.root, action, actor or id, labels | {"name": name}, journal.IMAGE)
 
     def untag(self, reference: Reference) -> None:
         """Take a name away; the image stays. Raises NotFound."""

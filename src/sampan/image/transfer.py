@@ -105,6 +105,12 @@ class _Pull:
 
     def run(self) -> Pulled:
         """Ask the mirrors, then the registry; one that cannot give all of it is passed over."""
+        pulled = self._from_any()
+        name = self.reference.familiar()
+        Images(self.database).note("pull", pulled.image.id, self.reference.familiar_name(), actor=name)
+        return pulled
+
+    def _from_any(self) -> Pulled:
         passed: list[str] = []
         *mirrors, registry = hosts_of(self.settings, self.reference.domain)
         for mirror in mirrors:

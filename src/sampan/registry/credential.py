@@ -53,14 +53,14 @@ class Credential:
 
 def find(settings: "Settings", domain: str) -> Credential | None:
     """Return what there is for the registry `domain`; raises InvalidArgument, NotFound and Unavailable of a helper."""
-    found = docker.read(docker.path_of(settings.environment))
+    found = docker.read(settings.docker_file)
     helper = _helper(found, domain)
     return _ask(settings, helper, domain) if helper else _filed(found, domain)
 
 
 def store(settings: "Settings", domain: str, credential: Credential) -> str | None:
     """Keep a name and password; return the path of the file if that is where they are now, unencrypted."""
-    path, key = docker.path_of(settings.environment), key_of(domain)
+    path, key = settings.docker_file, key_of(domain)
     helper = _helper(docker.read(path), domain)
     if helper:
         document = {"ServerURL": key, "Username": credential.username, "Secret": credential.password}
@@ -72,7 +72,7 @@ def store(settings: "Settings", domain: str, credential: Credential) -> str | No
 
 def erase(settings: "Settings", domain: str) -> bool:
     """Forget it; tell whether there was anything."""
-    path = docker.path_of(settings.environment)
+    path = settings.docker_file
     found = docker.read(path)
     helper, keys = _helper(found, domain), _keys(found, domain)
     had = bool(keys)

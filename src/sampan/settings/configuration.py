@@ -22,13 +22,14 @@ class Settings:
     `root` is SAMPAN_ROOT (lasting state), `run` is SAMPAN_RUN (nothing that must last). `uid` is the effective user.
     `userns` is `auto` or `host`; `idmap` is `auto`, `idmap` or `shift` (how image ids reach the disk, decision 3);
     `build_cache` is `trace` or `files` (when a RUN runs again, decision 9); `debian_mirror` overrides apt's;
-    `registries` is by the registry's name; `environment` is the caller's, for those
-    who pass it on.
+    `registries` is by the registry's name; `docker_file` is docker's config.json, which need not be there;
+    `environment` is the caller's, for those who pass it on.
     """
 
     __slots__ = (
         "build_cache",
         "debian_mirror",
+        "docker_file",
         "environment",
         "idmap",
         "registries",
@@ -44,6 +45,7 @@ class Settings:
         home = environment.get("HOME") or "/"
         self.environment = environment
         self.uid = uid
+        self.docker_file = f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"
         # `or`: XDG variables that are set but empty mean unset (XDG Base Directory Specification).
         data = environment.get("XDG_DATA_HOME") or f"{home}/.local/share"
         self.root = environment.get("SAMPAN_ROOT") or ("/var/lib/sampan" if uid == 0 else f"{data}/sampan")
@@ -61,9 +63,9 @@ class Settings:
         self.debian_mirror = environment.get("SAMPAN_DEBIAN_MIRROR") or file.get("bootstrap.mirror", "")
 
 
-def load() -> Settings:
-    """Read the settings of this process."""
-    return Settings(os.environ, os.geteuid())
+def load(variables: "Mapping[str, str] | None" = None) -> Settings:
+    """Read the settings of this process; `variables` are what the command line says in the environment's place."""
+    return Settings({**os.environ, **variables} if variables else os.environ, os.geteuid())
 
 
 def _runtime_directory(uid: int) -> str:

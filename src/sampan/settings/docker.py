@@ -1,4 +1,4 @@
-"""docker's own configuration, `~/.docker/config.json`: who somebody is to which registry. Read and written as docker's.
+"""docker's own configuration (`Settings.docker_file`): who somebody is to which registry. Read and written as docker's.
 
     {"auths": {"https://index.docker.io/v1/": {"auth": BASE64(user:password)}},
      "credHelpers": {"ghcr.io": NAME}, "credsStore": NAME}
@@ -13,19 +13,13 @@ from sampan.errors import InvalidArgument, Place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     # A JSON object. Any, since whoever takes a value out narrows it at once.
     Document = dict[str, Any]
 
 _MAX_BYTES = 1 << 20
-
-
-def path_of(environment: "Mapping[str, str]") -> str:
-    """Return where the file is or would be."""
-    home = environment.get("HOME") or "/"
-    return f"{environment.get('DOCKER_CONFIG') or f'{home}/.docker'}/config.json"
 
 
 def read(path: str) -> "Document":

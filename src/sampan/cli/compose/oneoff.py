@@ -47,7 +47,7 @@ def execute(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     with engine_exec.begin(settings, chosen[0].id, options, window=window) as client:
         if options.detach:
             return 0
-        return terminal.relay(client, parsed, stdin=interactive, tty=tty, signal_proxy=True)
+        return terminal.relay(client, parsed, settings, stdin=interactive, tty=tty, signal_proxy=True, left_status=1)
 
 
 def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -71,7 +71,9 @@ def run(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         if options.detach:
             printer.out(options.name)
             return 0
-        return terminal.relay(started.client, parsed, stdin=options.interactive, tty=options.tty, signal_proxy=True)
+        return terminal.relay(
+            started.client, parsed, settings, stdin=options.interactive, tty=options.tty, signal_proxy=True
+        )
 
 
 def _applied(parsed: Parsed, settings: "Settings", options: "RunOptions", command: list[str]) -> "RunOptions":

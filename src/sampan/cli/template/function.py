@@ -133,7 +133,7 @@ def _title(value: Value) -> Value:
 
 def _is_inside(before: str) -> bool:
     """Return whether a letter after `before` is inside of a word (strings.Title)."""
-    return bool(before) and (before.isalnum() or before in "_'" or (ord(before) > 127 and not before.isspace()))
+    return bool(before) and (before.isalnum() or before == "_" or (ord(before) > 127 and not before.isspace()))
 
 
 def _lower(value: Value) -> Value:
@@ -154,6 +154,31 @@ def _truncate(value: Value, length: Value) -> Value:
     if _int(length) < 0:
         raise Misuse("`truncate` takes no negative length")
     return decoded(encoded(_string(value))[:length])
+
+
+# text/template's htmlEscaper, and what its jsEscaper spells.
+_HTML = {"\0": "\ufffd", '"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_JS = {"\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E", "&": "\\u0026", "=": "\\u003D"}
+
+
+def _html(*values: Value) -> Value:
+    return "".join(_HTML.get(c, c) for c in _words(values))
+
+
+def _js(*values: Value) -> Value:
+    return "".join(_JS.get(c) or (c if c.isprintable() else f"\\u{ord(c):04X}") for c in _words(values))
+
+
+def _urlquery(*values: Value) -> Value:
+    from urllib.parse import quote_plus  # few ask for it
+
+    return quote_plus(encoded(_words(values)), safe="")
+
+
+def _words(values: tuple[Value, ...]) -> str:
+    """Return the arguments as `print` prints them."""
+    printed = _print(*values)
+    return _string(printed)
 
 
 def _string(value: Value) -> str:
@@ -201,6 +226,9 @@ FUNCTIONS: dict[str, Entry] = {
     "upper": (_upper, 1, 1),
     "pad": (_pad, 3, 3),
     "truncate": (_truncate, 2, 2),
+    "html": (_html, 0, None),
+    "js": (_js, 0, None),
+    "urlquery": (_urlquery, 0, None),
 }
 # In a table's first line a column is called by its name, whatever is done to its values.
 HEADERS: dict[str, Entry] = FUNCTIONS | {

@@ -116,7 +116,9 @@ def as_json(value: Value) -> str:
     """Print a value as encoding/json does: a map's keys are sorted, a struct's are not."""
     import json  # 6 ms, and most templates print none
 
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+    printed = json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+    # encoding/json spells these two, which end a line in JavaScript.
+    return printed.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _plain(value: Value) -> Value:

@@ -6,7 +6,8 @@ from sampan.cli.template.fault import Misuse
 from sampan.cli.template.value import NOTHING, Struct, Value, encoded, text, type_name
 
 WIDTH_AT_MOST = 10_000
-_DIRECTIVE = re.compile(r"%([-+# 0]*)(\d*)(?:\.(\d*))?(.?)", re.DOTALL)
+_INDEX, _NUMBER = r"(?:\[(\d{1,9})\])?", r"(\*|\d*)"
+_DIRECTIVE = re.compile(rf"%([-+# 0]*){_INDEX}{_NUMBER}(?:\.{_INDEX}{_NUMBER})?{_INDEX}(.?)", re.DOTALL)
 _QUOTED = {
     "\a": "\\a",
     "\b": "\\b",
@@ -22,25 +23,73 @@ _QUOTED = {
 
 def printf(form: str, arguments: tuple[Value, ...]) -> str:
     """Fill a format string; raises Misuse for a width out of bounds."""
-    waiting = list(arguments)
+    waiting = _Arguments(arguments)
 
     def fill(directive: re.Match[str]) -> str:
-        flags, width, precision, verb = directive.groups()
-        if int(width or 0) > WIDTH_AT_MOST or int(precision or 0) > WIDTH_AT_MOST:
+        waiting.is_lost = False
+        flags, width_index, width_word, precision_index, precision_word, index, verb = directive.groups()
+        width = waiting.number(width_index, width_word or "0")
+        precision = None if precision_word is None else waiting.number(precision_index, precision_word or "0")
+        waiting.go_to(index)
+        if max(abs(width or 0), precision or 0) > WIDTH_AT_MOST:
             raise Misuse(f"a width in `printf` is more than {WIDTH_AT_MOST}")
+        bad = ("%!(BADWIDTH)" if width is None else "") + (
+            "%!(BADPREC)" if precision_word is not None and precision is None else ""
+        )
         if verb == "%":
             return "%"
         if not verb:
             return "%!(NOVERB)"
-        if not waiting:
+        if waiting.is_lost:
+            return f"%!{verb}(BADINDEX)"
+        if waiting.is_over:
             return f"%!{verb}(MISSING)"
-        digits = None if precision is None else int(precision or 0)
-        return _pad(_one(verb, flags, digits, waiting.pop(0)), flags, int(width or 0), verb)
+        if width is not None and width < 0:
+            flags, width = f"{flags}-", -width
+        return bad + _pad(_one(verb, flags, precision, waiting.next()), flags, width or 0, verb)
 
-    filled = _DIRECTIVE.sub(fill, form)
-    if waiting:
-        filled += f"%!(EXTRA {', '.join(f'{type_name(one)}={text(one)}' for one in waiting)})"
-    return filled
+    return _DIRECTIVE.sub(fill, form) + waiting.extra()
+
+
+class _Arguments:
+    """What a format string is filled with, in order, or as its indexes say (`%[2]s`)."""
+
+    def __init__(self, values: tuple[Value, ...]) -> None:
+        self._values = values
+        self._at = 0
+        self._is_reordered = False
+        # An index named nothing.
+        self.is_lost = False
+
+    @property
+    def is_over(self) -> bool:
+        return self._at >= len(self._values)
+
+    def next(self) -> Value:
+        self._at += 1
+        return self._values[self._at - 1]
+
+    def go_to(self, index: str | None) -> None:
+        """Go on from the argument that an index names, from 1 on."""
+        if index is not None:
+            self._is_reordered = True
+            self.is_lost = not 1 <= int(index) <= len(self._values)
+            self._at = self._at if self.is_lost else int(index) - 1
+
+    def number(self, index: str | None, word: str) -> int | None:
+        """Return a width or precision, `*` from the arguments; None where that is no number."""
+        self.go_to(index)
+        if word != "*":
+            return int(word[:6])
+        value = None if self.is_over else self.next()
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def extra(self) -> str:
+        """Say what nothing was done with."""
+        if self._is_reordered or self.is_over:
+            return ""
+        rest = ", ".join(f"{type_name(one)}={text(one)}" for one in self._values[self._at :])
+        return f"%!(EXTRA {rest})"
 
 
 def quote(word: str) -> str:
@@ -50,6 +99,8 @@ def quote(word: str) -> str:
 
 def _one(verb: str, flags: str, precision: int | None, value: Value) -> str:
     """Print one argument without its width; lists and maps element by element."""
+    if verb == "v" and "#" in flags and isinstance(value, str):
+        return quote(value)
     if verb in "vT":
         return type_name(value) if verb == "T" else _cut(text(value), precision if isinstance(value, str) else None)
     match value:

@@ -232,8 +232,8 @@ _SERVICE = keys(
         "links": _strings,
         "logging": keys(
             {
-                "driver": only(string, "json-file", "local", hint="there is `json-file`"),
-                "options": idle(_pairs),
+                "driver": only(string, "json-file", "local", "none", hint="there are `json-file`, `local` and `none`"),
+                "options": _pairs,
             }
         ),
         "mac_address": later(string),
