@@ -9,6 +9,7 @@ from sampan.units import parse_cpus, parse_duration, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sampan.cli.render import Printer
     from sampan.engine.run_options import VolumeMount
     from sampan.network.endpoint import PortMapping
     from sampan.settings.configuration import Settings
@@ -40,7 +41,7 @@ CREATE_FLAGS = (
     Flag("health-timeout", "duration", "time after which a check is killed (30s)"),
     Flag("hostname", "string", "name of the host inside", short="h"),
     Flag("ip", "string", "its address on the (first) network"),
-    Flag("init", "bool", "run an init that reaps children and passes signals on"),
+    Flag("init", "bool", "run an init that reaps children and passes signals on; fetched once where there is none"),
     Flag("interactive", "bool", "keep stdin open", short="i"),
     Flag("label", "list", "set a label (`key=value`)", short="l"),
     Flag("log-driver", "string", "where output goes; there is `json-file`"),
@@ -149,6 +150,14 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         detach=parsed.is_set("detach"),
         auto_remove=parsed.is_set("rm"),
     )
+
+
+def ensure_init(wanted: RunOptions, parsed: Parsed, settings: "Settings", printer: "Printer") -> None:
+    """Have the init of `--init` here, if it is asked for."""
+    if wanted.init:
+        from sampan.cli import reaper
+
+        reaper.ensure(settings, printer, quiet=parsed.is_set("quiet"))
 
 
 def _refuse_later(parsed: Parsed) -> None:

@@ -31,6 +31,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Record a container and print its id."""
     wanted = request.options(parsed, settings, parsed.arguments[0])
     cidfile.refuse(parsed)
+    request.ensure_init(wanted, parsed, settings, printer)
     made = with_image(parsed, settings, printer, lambda: container.create(settings, wanted))
     cidfile.write(parsed, made.id)
     printer.out(made.id)
@@ -42,6 +43,7 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
     if not wanted.detach:
         terminal.check(tty=wanted.tty, interactive=wanted.interactive)
     cidfile.refuse(parsed)
+    request.ensure_init(wanted, parsed, settings, printer)
     window = terminal.window() if wanted.tty else None
     with with_image(parsed, settings, printer, lambda: container.run(settings, wanted, window=window)) as started:
         cidfile.write(parsed, started.container.id)

@@ -113,11 +113,6 @@ def check_limits(options: "RunOptions", processors: int) -> None:
 def _check_kinds(options: "RunOptions", machine: str) -> None:
     if options.restart.name != "no" and options.auto_remove:
         raise InvalidArgument("`--restart` and `--rm` exclude each other", hints=("leave one of both out",))
-    if options.init:
-        raise Unsupported(
-            "`--init` is not there yet",
-            hints=("images that Sampan builds have an init; for others name one as the entrypoint",),
-        )
     _check_networks(options)
     if options.userns not in {"", "auto", "private", "host"}:
         raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))

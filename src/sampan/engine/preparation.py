@@ -141,6 +141,7 @@ def request(
         "hostname": options.hostname or container.short_id,
         "processors": _processors(),
         "has_userns": has_userns(settings, options),
+        "init": _init(settings, options),
         "range": leased.start,
         "root": root,
         "volumes": [mount.document() for mount in volumes],
@@ -175,6 +176,15 @@ def _runtime(settings: "Settings", options: "RunOptions") -> str:
     from sampan.runtime import foreign
 
     return foreign.find(name, settings.environment.get("PATH", os.defpath))
+
+
+def _init(settings: "Settings", options: "RunOptions") -> str:
+    """Return the path of the init that was asked for, or `""`; raises NotFound."""
+    if not options.init:
+        return ""
+    from sampan.engine import reaper
+
+    return reaper.find(settings)
 
 
 def _unpack(database: "Database", settings: "Settings", image: "Image", shift: int) -> tuple[str, ...]:

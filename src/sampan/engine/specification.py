@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
 WORKERS_LABEL = "io.sampan.workers"
+# Where the init of `--init` appears, as docker has it.
+_INIT = "/sbin/docker-init"
 WORKER_BYTES = 64 * 1024 * 1024
 
 
@@ -25,7 +27,8 @@ class Place:
 
     `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
     `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount, `binds_are_idmapped` whether
-    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is.
+    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is. `init` is
+    the path of the program that comes before the command, or `""`.
     """
 
     __slots__ = (
@@ -35,6 +38,7 @@ class Place:
         "files_are_idmapped",
         "gid_mappings",
         "hostname",
+        "init",
         "processors",
         "uid_mappings",
         "volumes",
@@ -52,6 +56,7 @@ class Place:
         binds_are_idmapped: bool,
         volumes: "tuple[VolumeMount, ...]",
         processors: int,
+        init: str = "",
     ) -> None:
         self.container_id = container_id
         self.directory = directory
@@ -62,6 +67,7 @@ class Place:
         self.binds_are_idmapped = binds_are_idmapped
         self.volumes = volumes
         self.processors = processors
+        self.init = init
 
 
 def build(options: "RunOptions", config: "Document", place: Place, user: User) -> Spec:
@@ -86,8 +92,9 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
 
 def process(options: "RunOptions", config: "Document", place: Place, user: User) -> Process:
     """Return the container's first process."""
+    init = (_INIT, "--") if place.init else ()
     return Process(
-        (*(config["Entrypoint"] or ()), *(config["Cmd"] or ())),
+        (*init, *(config["Entrypoint"] or ()), *(config["Cmd"] or ())),
         env=environment(options, config, place, user),
         cwd=config["WorkingDir"] or "/",
         uid=user.uid,
@@ -165,7 +172,11 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
     mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
-    return mounts + [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+    mounts += [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+    if place.init:
+        # Whose it is does not matter to who executes it, so it needs no idmap.
+        mounts.append(Mount(_INIT, "bind", place.init, ("bind", "ro", "nosuid", "nodev", "rprivate")))
+    return mounts
 
 
 def _depth(volume: "VolumeMount") -> int:
