@@ -111,8 +111,16 @@ def _options(
         memory_bytes=_bytes(values.get("mem_limit", limits.get("memory"))),
         memory_swap_bytes=_bytes(values.get("memswap_limit")),
         memory_reservation_bytes=_bytes(values.get("mem_reservation", reservations.get("memory"))),
-        cpu_quota_us=_quota(values, limits),
+        memory_swappiness=values.get("mem_swappiness"),
+        oom_kill_disable=values.get("oom_kill_disable", False),
+        nano_cpus=_nano_cpus(values, limits),
+        cpu_quota_us=_microseconds(values.get("cpu_quota")),
+        cpu_period_us=_microseconds(values.get("cpu_period")),
+        cpu_rt_period_us=_microseconds(values.get("cpu_rt_period")),
+        cpu_rt_runtime_us=_microseconds(values.get("cpu_rt_runtime")),
         cpu_shares=values.get("cpu_shares"),
+        cpuset_cpus=words.check_cpuset(values["cpuset"]) if values.get("cpuset") else "",
+        cgroup_parent=values.get("cgroup_parent", ""),
         pids_limit=values.get("pids_limit", limits.get("pids")),
         shm_size_bytes=_bytes(values.get("shm_size")),
         ulimits=tuple(_ulimit(name, told) for name, told in values.get("ulimits", {}).items()),
@@ -244,13 +252,16 @@ def _bytes(word: str | None) -> int | None:
     return None if word is None else int(word)
 
 
-def _quota(values: "Values", limits: "Values") -> int | None:
-    """Return the processor time in each 100 ms."""
+def _nano_cpus(values: "Values", limits: "Values") -> int | None:
     cpus = values.get("cpus", limits.get("cpus"))
-    if cpus:
-        return units.parse_cpus(str(cpus))
-    quota = values.get("cpu_quota", 0)
-    return round(quota * 100_000 / values.get("cpu_period", 100_000)) if quota > 0 else None
+    return units.parse_cpus(str(cpus)) * 10_000 if cpus else None
+
+
+def _microseconds(value: "int | str | None") -> int | None:
+    """Read a number of microseconds or a duration, as compose has both."""
+    if value is None or isinstance(value, int):
+        return value or None
+    return int(value) if value.lstrip("-").isdigit() else round(units.parse_duration(value) * 1_000_000)
 
 
 def _ulimit(name: str, told: "int | Values") -> Ulimit:

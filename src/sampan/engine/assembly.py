@@ -38,6 +38,7 @@ def spec(request: "Document") -> Spec:
         volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
         processors=request["processors"],
         init=request["init"],
+        devices=request["devices"],
     )
     return specification.build(options, request["config"], place, user.within(who, uid_mappings))
 

@@ -150,18 +150,32 @@ def _state_document(told: state.State) -> "Document":
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
-    return {
+    return ({"Annotations": options.annotations} if options.annotations else {}) | {
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
+        "BlkioWeight": options.blkio_weight or 0,
+        "BlkioWeightDevice": [{"Path": path, "Weight": weight} for path, weight in options.blkio_weight_device],
+        "BlkioDeviceReadBps": _rates(options.device_read_bps),
+        "BlkioDeviceReadIOps": _rates(options.device_read_iops),
+        "BlkioDeviceWriteBps": _rates(options.device_write_bps),
+        "BlkioDeviceWriteIOps": _rates(options.device_write_iops),
         "CapAdd": list(options.cap_add) or None,
         "CapDrop": list(options.cap_drop) or None,
+        "CgroupParent": options.cgroup_parent,
+        "DeviceCgroupRules": list(options.device_cgroup_rules) or None,
+        "DeviceRequests": None,
+        "Devices": [
+            {"PathOnHost": source, "PathInContainer": inside, "CgroupPermissions": access}
+            for source, inside, access in options.devices
+        ],
         "Dns": list(options.dns),
         "DnsSearch": list(options.dns_search),
         "ExtraHosts": list(options.add_host) or None,
         "GroupAdd": list(options.group_add) or None,
+        "Isolation": "",
         "OomScoreAdj": options.oom_score_adj or 0,
         "Privileged": options.privileged,
         "PublishAllPorts": options.publish_all,
@@ -175,13 +189,25 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "Memory": options.memory_bytes or 0,
         "MemorySwap": options.memory_swap_bytes or 2 * (options.memory_bytes or 0),
         "MemoryReservation": options.memory_reservation_bytes or 0,
-        "NanoCpus": (options.cpu_quota_us or 0) * 10_000,
+        "MemorySwappiness": options.memory_swappiness,
+        "OomKillDisable": options.oom_kill_disable,
+        "NanoCpus": options.nano_cpus or 0,
+        "CpuPeriod": options.cpu_period_us or 0,
+        "CpuQuota": options.cpu_quota_us or 0,
+        "CpuRealtimePeriod": options.cpu_rt_period_us or 0,
+        "CpuRealtimeRuntime": options.cpu_rt_runtime_us or 0,
         "CpuShares": options.cpu_shares or 0,
+        "CpusetCpus": options.cpuset_cpus,
+        "CpusetMems": options.cpuset_mems,
         "PidsLimit": options.pids_limit,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in options.ulimits],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
         "Init": options.init,
     }
+
+
+def _rates(limits: tuple[tuple[str, int], ...]) -> "list[Document]":
+    return [{"Path": path, "Rate": rate} for path, rate in limits]
 
 
 def _security_options(container: "Container") -> list[str]:

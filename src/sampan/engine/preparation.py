@@ -142,6 +142,7 @@ def request(
         "processors": _processors(),
         "has_userns": has_userns(settings, options),
         "init": _init(settings, options),
+        "devices": _devices(settings, options),
         "range": leased.start,
         "root": root,
         "volumes": [mount.document() for mount in volumes],
@@ -185,6 +186,21 @@ def _init(settings: "Settings", options: "RunOptions") -> str:
     from sampan.engine import reaper
 
     return reaper.find(settings)
+
+
+def _devices(settings: "Settings", options: "RunOptions") -> "Document":
+    """Return what `devices.find` has; nothing is imported for a container without any."""
+    if not (options.devices or options.device_cgroup_rules or options.privileged or _limits_devices(options)):
+        return {}
+    from sampan.engine import devices
+
+    return devices.find(settings, options, has_userns=has_userns(settings, options))
+
+
+def _limits_devices(options: "RunOptions") -> bool:
+    """Tell whether a limit of one block device was asked for."""
+    limits = (options.blkio_weight_device, options.device_read_bps, options.device_write_bps)
+    return any((*limits, options.device_read_iops, options.device_write_iops))
 
 
 def _unpack(database: "Database", settings: "Settings", image: "Image", shift: int) -> tuple[str, ...]:
