@@ -7,7 +7,7 @@ from sampan.cli import resource
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import inspection
 from sampan.errors import InvalidArgument
-from sampan.units import human_duration
+from sampan.units import human_duration, human_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ FIELDS = {
     "Names": "NAMES",
     "Networks": "NETWORKS",
     "Ports": "PORTS",
+    "Size": "SIZE",
     "State": "STATE",
     "Status": "STATUS",
 }
@@ -48,6 +49,10 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     rows = [row for row in inspection.summaries(settings, all=everything) if _is_wanted(row, filters)]
     rows = rows if latest is None or latest < 0 else rows[:latest]
     whole = parsed.is_set("no-trunc")
+    # docker: a template that asks for it asks for it.
+    has_size = parsed.is_set("size") or ".Size" in parsed.text("format")
+    if has_size and not parsed.is_set("quiet"):
+        _measure(settings, rows)
     if parsed.is_set("quiet"):
         for row in rows:
             printer.out(row["Id"] if whole else row["Id"][:SHORT_ID])
@@ -56,9 +61,26 @@ def ps(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             printer.json(document(row, whole=whole))
     elif form != formats.TABLE:
         formats.show(form, printer, FIELDS, [(document(row, whole=whole), row["Labels"]) for row in rows])
+    elif has_size:
+        cells = [(*_cells(row, whole=whole), _size(row)) for row in rows]
+        printer.table((*HEADERS, FIELDS["Size"]), cells)
     else:
         printer.table(HEADERS, [_cells(row, whole=whole) for row in rows])
     return 0
+
+
+def _measure(settings: "Settings", rows: "list[Document]") -> None:
+    from sampan.engine import space  # a walk through all files, which few ask for
+
+    sizes = space.sizes(settings, [(row["Id"], row["ImageID"]) for row in rows])
+    for row in rows:
+        row["SizeRw"], row["SizeRootFs"] = sizes[row["Id"]]
+
+
+def _size(row: "Document") -> str:
+    """Print a size as docker does: `12kB (virtual 2MB)`."""
+    virtual = f" (virtual {human_size(row['SizeRootFs'], 3)})" if row.get("SizeRootFs") else ""
+    return human_size(row.get("SizeRw", 0), 3) + virtual
 
 
 def _filters(parsed: Parsed) -> list[tuple[str, str]]:
@@ -155,6 +177,7 @@ def document(row: "Document", *, whole: bool) -> "Document":
         "Names": ",".join(names),
         "Networks": ",".join(row["NetworkSettings"].get("Networks", {})),
         "Ports": ports_text(row["Ports"]),
+        "Size": _size(row),
         "State": row["State"],
         "Status": row["Status"],
     }
@@ -174,9 +197,9 @@ COMMANDS = (
             Flag("latest", "bool", "the last created", short="l"),
             Flag("no-trunc", "bool", "cut nothing short"),
             Flag("quiet", "bool", "ids only", short="q"),
+            Flag("size", "bool", "what each has written, and with its image", short="s"),
         ),
         maximum=0,
-        later="size s",
         examples=(
             "sampan ps -a",
             "sampan ps -q --filter name=web",

@@ -101,6 +101,8 @@ CREATE_FLAGS = (
     Flag("user", "string", "user name or id, and group (`name`, `1000:1000`)", short="u"),
     Flag("userns", "string", "`host` switches the user namespace off"),
     Flag("volume", "list", "bind a directory or attach a volume (`/host:/in:ro`, `name:/in`)", short="v"),
+    Flag("volume-driver", "string", "the driver of its volumes; there is `local`"),
+    Flag("volumes-from", "list", "mount what that container has (`web`, `web:ro`)"),
     Flag("workdir", "string", "working directory inside", short="w"),
 )
 RUN_FLAGS = (
@@ -111,7 +113,7 @@ RUN_FLAGS = (
     Flag("sig-proxy", "bool", "pass signals on to the container (on unless `=false`)"),
 )
 # Docker's flags that have no meaning here yet: named, so that the error is honest.
-LATER = "cgroupns domainname ip6 ipc link link-local-ip log-opt mac-address pid uts volume-driver volumes-from"
+LATER = "cgroupns domainname ip6 ipc link link-local-ip log-opt mac-address pid uts"
 
 
 # What cannot be had here: what it would take, and what there is instead.
@@ -152,6 +154,8 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         ports=_ports(parsed),
         publish_all=parsed.is_set("publish-all"),
         volumes=_volumes(parsed),
+        volumes_from=_volumes_from(parsed),
+        volume_driver=_volume_driver(parsed),
         memory_bytes=parsed.convert("memory", parse_size),
         memory_swap_bytes=parsed.convert("memory-swap", size_or_unlimited),
         memory_reservation_bytes=parsed.convert("memory-reservation", parse_size),
@@ -251,6 +255,23 @@ def _volumes(parsed: Parsed) -> "tuple[VolumeMount, ...]":
         *parsed.convert_all("mount", mount_words.parse_mount),
         *parsed.convert_all("tmpfs", mount_words.parse_tmpfs),
     )
+
+
+def _volumes_from(parsed: Parsed) -> tuple[str, ...]:
+    if not parsed.words("volumes-from"):
+        return ()
+    from sampan.engine import mount_words
+
+    parsed.convert_all("volumes-from", mount_words.parse_volumes_from)
+    return tuple(parsed.words("volumes-from"))
+
+
+def _volume_driver(parsed: Parsed) -> str:
+    if not parsed.text("volume-driver"):
+        return ""
+    from sampan.engine import mount_words
+
+    return mount_words.check_driver(parsed.text("volume-driver"))
 
 
 def _networks(parsed: Parsed) -> tuple[NetworkRequest, ...]:

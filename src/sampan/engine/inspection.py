@@ -150,8 +150,9 @@ def _state_document(told: state.State) -> "Document":
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
-    return ({"Annotations": options.annotations} if options.annotations else {}) | {
-        "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
+    mounts = [_long(mount) for mount in options.volumes if mount.is_long]
+    return _said({"Annotations": options.annotations, "Mounts": mounts}) | {
+        "Binds": [_bind(m) for m in options.volumes if m.kind != "tmpfs" and m.source and not m.is_long] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
@@ -181,8 +182,10 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": _security_options(container) or None,
-        "Tmpfs": {mount.destination: ",".join(mount.options) for mount in options.volumes if mount.kind == "tmpfs"},
+        "Tmpfs": {m.destination: ",".join(m.options) for m in options.volumes if m.kind == "tmpfs" and not m.is_long},
         "UsernsMode": options.userns,
+        "VolumeDriver": options.volume_driver,
+        "VolumesFrom": list(options.volumes_from) or None,
         "ShmSize": options.shm_size_bytes or 64 * units.KIB**2,
         "Sysctls": options.sysctl or None,
         "Runtime": options.runtime or settings.runtime,
@@ -217,7 +220,36 @@ def _security_options(container: "Container") -> list[str]:
 
 
 def _bind(mount: "VolumeMount") -> str:
-    return f"{mount.source}:{mount.destination}" + (":ro" if mount.read_only else "")
+    words = (*(("ro",) if mount.read_only else ()), *mount.options)
+    return f"{mount.source}:{mount.destination}" + (f":{','.join(words)}" if words else "")
+
+
+def _long(mount: "VolumeMount") -> "Document":
+    """Return what docker has in HostConfig.Mounts of a `--mount`."""
+    read_only = {"ReadOnly": True} if mount.read_only else {}
+    source = {"Source": mount.source} if mount.source else {}
+    told: Document = {"Type": mount.kind, **source, "Target": mount.destination, **read_only}
+    words = {word.partition("=")[0]: word.partition("=")[2] for word in mount.options}
+    found: Document
+    if mount.kind == "tmpfs":
+        size, mode = words.get("size"), words.get("mode")
+        found = {"TmpfsOptions": _said({"SizeBytes": int(size or 0), "Mode": int(mode or "0", 8)})}
+    elif mount.kind == "bind":
+        recursion = {
+            "disabled": {"NonRecursive": True},
+            "writable": {"ReadOnlyNonRecursive": True},
+            "readonly": {"ReadOnlyForceRecursive": True},
+        }.get(mount.recursion, {})
+        found = {"BindOptions": _said({"Propagation": "".join(mount.options)}) | recursion}
+    else:
+        some = {"Subpath": mount.subpath, "Labels": dict(mount.labels), "NoCopy": "nocopy" in words}
+        driver = {"DriverConfig": {"Options": dict(mount.driver_options)}} if mount.driver_options else {}
+        found = {"VolumeOptions": _said(some) | driver}
+    return told | _said(found)
+
+
+def _said(document: "Document") -> "Document":
+    return {key: value for key, value in document.items() if value}
 
 
 def _mount(settings: "Settings", mount: "VolumeMount") -> "Document":

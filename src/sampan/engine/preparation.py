@@ -80,6 +80,9 @@ def lowers(
 def container(database: "Database", settings: "Settings", options: "RunOptions", image: "Image") -> Container:
     """Return a new container with an id, a name, its Config and its volumes; the caller records it."""
     config = configs.merged(options, image.config.get("config") or {})
+    own = options.volumes
+    if options.volumes_from:
+        own = (*own, *volume.inherited(database, options.volumes_from, own))
     id = record.new_id(settings)
     return Container(
         id,
@@ -88,7 +91,7 @@ def container(database: "Database", settings: "Settings", options: "RunOptions",
         time.time_ns(),
         options=options,
         config=config,
-        volumes=volume.complete(options.volumes, config["Volumes"] or {}),
+        volumes=volume.complete(own, config["Volumes"] or {}),
     )
 
 

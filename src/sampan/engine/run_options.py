@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class VolumeMount:
     """One `-v` or `--tmpfs`: `kind` is `bind` (source: absolute host path), `volume` (source: its name) or `tmpfs`.
 
-    `options` are mount words (`noexec`, `size=64m`, ...) without `ro` and `rw`, which are `read_only`. An anonymous
-    volume has the source `""` until the container is created.
+    `options` are mount words (`noexec`, `size=64m`, ...) without `ro` and `rw`, which are `read_only`; `recursion` is
+    the word of `bind-recursive`, where it is not the default. An anonymous volume has the source `""` until the
+    container is created. `subpath` is the part of a volume that is mounted. `driver_options` and `labels` are those of
+    a volume that is made for it. `is_long` tells that it was a `--mount`, which inspect shows apart.
     """
 
     kind: str
@@ -26,6 +28,11 @@ class VolumeMount:
     destination: str
     read_only: bool = False
     options: tuple[str, ...] = ()
+    recursion: str = ""
+    subpath: str = ""
+    driver_options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    is_long: bool = False
 
     def document(self) -> "Document":
         """Return what `parse` reads."""
@@ -143,6 +150,8 @@ class RunOptions:
     ports: tuple[PortMapping, ...] = ()
     publish_all: bool = False
     volumes: tuple[VolumeMount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    volume_driver: str = ""
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_reservation_bytes: int | None = None

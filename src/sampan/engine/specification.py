@@ -6,6 +6,7 @@ image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 
 from sampan.engine import privilege
 from sampan.engine.config import cpu_time, environment_of
+from sampan.kernel.mount import SUBPATH, TOP_ONLY
 from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec, parse_device
 from sampan.runtime import standard
 from sampan.runtime.user import User
@@ -216,7 +217,12 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     idmap = ("idmap",) if (place.binds_are_idmapped if volume.kind == "bind" else place.files_are_idmapped) else ()
     words = tuple(word for word in volume.options if word != "nocopy")
     propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)
-    return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))
+    if volume.subpath:
+        words += (f"{SUBPATH}{volume.subpath}",)
+    if volume.recursion == "writable":
+        words += (TOP_ONLY,)
+    bind = "bind" if volume.recursion == "disabled" else "rbind"
+    return Mount(volume.destination, "bind", volume.source, (bind, *access, *propagation, *words, *idmap))
 
 
 def _sysctl(options: "RunOptions") -> dict[str, str]:
