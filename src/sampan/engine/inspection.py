@@ -149,6 +149,8 @@ def _state_document(told: state.State) -> "Document":
 
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
+    from sampan.runtime import standard  # `ps` does not need it
+
     options = container.options
     mounts = [_long(mount) for mount in options.volumes if mount.is_long]
     return _said({"Annotations": options.annotations, "Mounts": mounts}) | {
@@ -176,10 +178,14 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "DnsSearch": list(options.dns_search),
         "ExtraHosts": list(options.add_host) or None,
         "GroupAdd": list(options.group_add) or None,
+        "IOMaximumBandwidth": 0,
+        "IOMaximumIOps": 0,
         "Isolation": "",
+        "MaskedPaths": None if options.privileged else list(standard.MASKED_PATHS),
         "OomScoreAdj": options.oom_score_adj or 0,
         "Privileged": options.privileged,
         "PublishAllPorts": options.publish_all,
+        "ReadonlyPaths": None if options.privileged else list(standard.READONLY_PATHS),
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": _security_options(container) or None,
         "Tmpfs": {m.destination: ",".join(m.options) for m in options.volumes if m.kind == "tmpfs" and not m.is_long},
@@ -195,6 +201,8 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "MemorySwappiness": options.memory_swappiness,
         "OomKillDisable": options.oom_kill_disable,
         "NanoCpus": options.nano_cpus or 0,
+        "CpuCount": 0,
+        "CpuPercent": 0,
         "CpuPeriod": options.cpu_period_us or 0,
         "CpuQuota": options.cpu_quota_us or 0,
         "CpuRealtimePeriod": options.cpu_rt_period_us or 0,

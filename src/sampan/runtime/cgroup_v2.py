@@ -23,6 +23,10 @@ _WANTED = ("cpu", "memory", "pids")
 _ON_DEMAND = {"cpuset_cpus": "cpuset", "cpuset_mems": "cpuset", "blkio_weight": "io", "io_limits": "io"}
 _NAME = "sampan"
 _USER_HINT = "limits need a writable cgroup hierarchy: a normal user gets one by systemd (`loginctl enable-linger`)"
+_DELEGATE_HINT = (
+    "the group was not given it: for a normal user `systemctl edit user@.service`, as root, with "
+    "`[Service]` and `Delegate=cpu cpuset io memory pids`"
+)
 
 
 def mount_point() -> str | None:
@@ -74,7 +78,7 @@ class Parent:
             _enable(directory)
         if directory:
             _enable_for(directory, resources)
-        cgroupfs.require(resources, _available(directory), _USER_HINT)
+        cgroupfs.require(resources, _available(directory), _DELEGATE_HINT if directory else _USER_HINT)
         if not directory:
             if resources.device_rules:
                 raise Unsupported("the access to devices cannot be limited here", hints=(_USER_HINT,))
@@ -168,7 +172,7 @@ class Cgroup:
         if self.directory:
             _enable_for(os.path.dirname(self.directory), resources)
         found = cgroupfs.read(f"{self.directory}/cgroup.controllers").split() if self.directory else ()
-        cgroupfs.require(resources, tuple(found), _USER_HINT)
+        cgroupfs.require(resources, tuple(found), _DELEGATE_HINT if self.directory else _USER_HINT)
         _apply(self.directory, resources)
 
     def oom_kills(self) -> int:
