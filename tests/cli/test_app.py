@@ -69,7 +69,7 @@ def test_what_is_asked_for_goes_to_stdout(sampan: Command, line: str, status: in
         ("--debgu ps", 125, ("error: unknown flag: `--debgu`", "hint: did you mean `--debug`?")),
         ("ps --al", 125, ("error: unknown flag: `--al`", "hint: did you mean `--all`?")),
         ("run --detatch x", 125, ("error: unknown flag: `--detatch`", "hint: did you mean `--detach`?")),
-        ("run --gpus all x", 125, ("error: the flag `--gpus` is not there yet",)),
+        ("run --gpus all x", 125, ("error: `--gpus` cannot be had here",)),
         ("run", 1, ("error: `sampan run` takes at least 1 argument, not 0", "hint: usage: `sampan run")),
         ("exec web", 1, ("error: `sampan exec` takes at least 2 arguments, not 1",)),
         (

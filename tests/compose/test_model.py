@@ -241,11 +241,11 @@ def test_profiles() -> None:
 
 def test_warnings() -> None:
     """An obsolete version, an unset variable and what has no effect are named."""
-    found = load("version: '3'\nservices: {web: {image: 'x:$TAG', annotations: {a: b}}}\n")
+    found = load("version: '3'\nservices: {web: {image: 'x:$TAG', cpu_count: 2}}\n")
     assert len(found.warnings) == 3
     assert "`version` is obsolete" in found.warnings[0]
     assert found.warnings[1] == 'The "TAG" variable is not set. Defaulting to a blank string.'
-    assert found.warnings[2] == "`services.web.annotations` has no effect here"
+    assert found.warnings[2] == "`services.web.cpu_count` has no effect here"
 
 
 @pytest.mark.parametrize(
@@ -311,18 +311,16 @@ def test_mistakes(text: str, line: int, words: str, hint: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "blkio_config: {weight: 3}",
-        "devices: ['/dev/x']",
         "network_mode: 'service:db'",
-        "cgroup_parent: x",
         "pid: host",
         "deploy: {mode: global}",
         "logging: {driver: syslog}",
-        "volumes_from: [x]",
         "storage_opt: {size: 1g}",
         "volumes: [{type: image, source: x, target: /y}]",
         "build: {context: ., ssh: [default]}",
         "gpus: all",
+        "isolation: hyperv",
+        "use_api_socket: true",
     ],
 )
 def test_what_is_not_there_is_refused(text: str) -> None:

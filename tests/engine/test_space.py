@@ -137,3 +137,19 @@ def test_a_share_is_a_per_cent(size: int, reclaimable: int) -> None:
     row = df.document(space.Total("Images", 1, 0, size, part))
     assert ("%" in row["Reclaimable"]) == (size > 0)
     assert not size or 0 <= int(row["Reclaimable"].split("(")[1].rstrip("%)")) <= 100
+
+
+def test_sizes_of_containers(sampan: Command, busybox: str) -> None:
+    """`ps --size` and `inspect --size`: what a container has written, and that with its image; else nobody counts."""
+    script = "head -c 5000 /dev/zero > /own"
+    sampan("run", "--name", "box", "--network", "none", busybox, "sh", "-c", script, check=True)
+    header, row = sampan("ps", "-as", check=True).stdout.splitlines()
+    assert header.endswith("SIZE")
+    (found,) = json.loads(sampan("inspect", "--size", "box", check=True).stdout)
+    assert found["SizeRw"] == 5000
+    assert found["SizeRootFs"] > 1_000_000
+    assert "5kB (virtual " in row
+    assert sampan("ps", "-a", "--format", "{{.Size}}", check=True).stdout.startswith("5kB (virtual ")
+    assert "SIZE" not in sampan("ps", "-a", check=True).stdout
+    assert "SizeRw" not in json.loads(sampan("inspect", "box", check=True).stdout)[0]
+    sampan("rm", "box", check=True)

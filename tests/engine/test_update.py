@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -25,6 +26,9 @@ _FILES = {
     "shares": ("cpu", "cpu.shares", "cpu.weight"),
     "quota": ("cpu", "cpu.cfs_quota_us", "cpu.max"),
     "pids": ("pids", "pids.max", "pids.max"),
+    "cpus": ("cpuset", "cpuset.cpus", "cpuset.cpus"),
+    "mems": ("cpuset", "cpuset.mems", "cpuset.mems"),
+    "period": ("cpu", "cpu.cfs_period_us", "cpu.max"),
 }
 
 
@@ -71,6 +75,53 @@ def test_a_running_container(box: Command, settings: Settings) -> None:
     assert (told["MemorySwap"], told["NanoCpus"]) == (48 * _MIB, 10**9)
     box("update", "--pids-limit", "-1", "--memory-swap", "-1", "box", check=True)
     assert _kernel(settings, "box", "pids") == "max"
+
+
+def test_processors_of_a_running_container(box: Command, settings: Settings) -> None:
+    """A container that had none of its own gets them at once, all its processes; and they go with it."""
+    box("exec", "-d", "box", "sleep", "50", check=True)
+    box("update", "--cpuset-cpus", "0", "--cpuset-mems", "0", "box", check=True)
+    assert (_kernel(settings, "box", "cpus"), _kernel(settings, "box", "mems")) == ("0", "0")
+    group = running.find(settings, "box").group
+    pids = group.processes()
+    assert len(pids) == 2
+    for pid in pids:
+        assert os.sched_getaffinity(pid) == {0}
+    assert box("exec", "box", "grep", "Cpus_allowed_list", "/proc/self/status", check=True).stdout.split()[1] == "0"
+    done = box("update", "--cpuset-cpus", "4000", "box")
+    assert done.returncode == 1
+    assert "--cpuset-cpus" in done.stderr
+    told = _record(box, "box")
+    assert (_kernel(settings, "box", "cpus"), told["CpusetCpus"], told["CpusetMems"]) == ("0", "0", "0")
+    box("rm", "-f", "box", check=True)
+    document = group.document()
+    paths = document["directories"].values() if document["cgroup"] == 1 else [document["directory"]]
+    until_gone(paths)
+
+
+def until_gone(paths: Iterable[str]) -> None:
+    """Return once none of the groups is there; its monitor takes them down after `rm` has said so."""
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(path) for path in paths):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_quota_and_a_period(box: Command, settings: Settings) -> None:
+    """`--cpus` and both of them take each other's place, in the kernel and in inspect."""
+    box("update", "--cpu-period", "50000", "--cpu-quota", "10000", "box", check=True)
+    told = _record(box, "box")
+    assert (told["NanoCpus"], told["CpuPeriod"], told["CpuQuota"]) == (0, 50_000, 10_000)
+    assert _kernel(settings, "box", "quota") == "10000"
+    box("update", "--cpu-period", "20000", "box", check=True)
+    assert _record(box, "box")["CpuPeriod"] == 20_000
+    box("update", "--cpus", "0.25", "box", check=True)
+    told = _record(box, "box")
+    assert (told["NanoCpus"], told["CpuPeriod"], told["CpuQuota"]) == (250_000_000, 0, 0)
+    assert _kernel(settings, "box", "quota") == "25000"
+    done = box("update", "--cpu-period", "50000", "box")
+    assert done.returncode == 1
+    assert "`--cpu-quota`" in done.stderr
 
 
 def test_a_stopped_container(box: Command, settings: Settings) -> None:

@@ -19,16 +19,17 @@ def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     kind = parsed.text("type")
     if kind and kind not in KINDS:
         raise InvalidArgument(f"unknown type: `{kind}`", hints=(f"types: {', '.join(KINDS)}",))
-    return resource.inspect(parsed, printer, lambda name: _find(settings, name, kind))
+    return resource.inspect(parsed, printer, lambda name: _find(settings, name, kind, has_size=parsed.is_set("size")))
 
 
-def _find(settings: "Settings", name: str, kind: str) -> "Document":
+def _find(settings: "Settings", name: str, kind: str, *, has_size: bool) -> "Document":
     """Return the container, else the image, of that name."""
     if kind != "image":
         from sampan.engine import inspection
 
         try:
-            return inspection.inspect(settings, name)
+            found = inspection.inspect(settings, name)
+            return found | _sizes(settings, found) if has_size else found
         except NotFound:
             if kind == "container":
                 raise
@@ -45,6 +46,13 @@ def _find(settings: "Settings", name: str, kind: str) -> "Document":
         ) from error.__cause__
 
 
+def _sizes(settings: "Settings", found: "Document") -> "Document":
+    from sampan.engine import space
+
+    own, whole = space.sizes(settings, [(found["Id"], found["Image"])])[found["Id"]]
+    return {"SizeRw": own, "SizeRootFs": whole}
+
+
 COMMANDS = (
     Command(
         "inspect",
@@ -53,10 +61,10 @@ COMMANDS = (
         execute=inspect,
         flags=(
             Flag("format", "string", formats.INSPECT_HELP, short="f"),
+            Flag("size", "bool", "also what a container has written, and that with its image", short="s"),
             Flag("type", "string", "look only among `container` or `image`"),
         ),
         minimum=1,
-        later="size s",
         examples=(
             "sampan inspect web",
             "sampan inspect -f '{{.State.Status}}' web",

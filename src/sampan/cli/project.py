@@ -45,6 +45,7 @@ def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     first = request.options(parsed, settings, directory)
     if not first.detach:
         terminal.check(tty=first.tty, interactive=first.interactive)
+    request.ensure_init(first, parsed, settings, printer)
     with Listener(printer, quiet=parsed.is_set("quiet")) as sink, connection.open(settings) as database:
         no_cache = parsed.is_set("no-cache")
         result = builder.build(settings, database, directory, no_cache=no_cache, sink=sink)

@@ -31,13 +31,10 @@ def chosen(settings: "Settings", rows: "list[Document]", filters: list[tuple[str
 def measure(settings: "Settings", rows: "list[Document]") -> None:
     """Add docker's SizeRw and SizeRootFs to the rows: the bytes that a container has written, and its image's too."""
     from sampan.engine import space
-    from sampan.image.store import Images
 
-    with connection.open(settings) as database:
-        images = {image.id: image.size_bytes for image in Images(database).list()}
+    sizes = space.sizes(settings, [(row["Id"], row["ImageID"]) for row in rows])
     for row in rows:
-        row["SizeRw"] = space.tree_bytes(f"{settings.root}/containers/{row['Id']}/upper")
-        row["SizeRootFs"] = row["SizeRw"] + images.get(row["ImageID"], 0)
+        row["SizeRw"], row["SizeRootFs"] = sizes[row["Id"]]
 
 
 def _ids(settings: "Settings", key: str, value: str) -> set[str]:

@@ -31,6 +31,7 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Record a container and print its id."""
     wanted = request.options(parsed, settings, parsed.arguments[0])
     cidfile.refuse(parsed)
+    request.ensure_init(wanted, parsed, settings, printer)
     made = with_image(parsed, settings, printer, lambda: container.create(settings, wanted))
     cidfile.write(parsed, made.id)
     printer.out(made.id)
@@ -44,6 +45,7 @@ def start(parsed: Parsed, wanted: RunOptions, settings: "Settings", printer: "Pr
     elif parsed.words("attach"):
         raise InvalidArgument("`--attach` and `--detach` exclude each other", hints=("leave one of both out",))
     cidfile.refuse(parsed)
+    request.ensure_init(wanted, parsed, settings, printer)
     window = terminal.window() if wanted.tty else None
 
     def act() -> container.Started:

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from sampan.cli.render import Printer
     from sampan.settings.configuration import Settings
 
-_FLAGS = ("cpu-period", "cpu-quota", "cpu-shares", "cpus", "memory", "memory-reservation", "memory-swap", "pids-limit")
+_FLAGS = (
+    "blkio-weight cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems memory "
+    "memory-reservation memory-swap pids-limit restart"
+).split()
 
 
 def update(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -24,8 +27,15 @@ def update(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         memory_bytes=parsed.convert("memory", parse_size) or None,
         memory_swap_bytes=parsed.convert("memory-swap", request.size_or_unlimited) or None,
         memory_reservation_bytes=parsed.convert("memory-reservation", parse_size) or None,
-        cpu_quota_us=request.cpu_quota(parsed),
+        nano_cpus=request.nano_cpus(parsed),
+        cpu_quota_us=parsed.number("cpu-quota") or None,
+        cpu_period_us=parsed.number("cpu-period") or None,
+        cpu_rt_period_us=parsed.number("cpu-rt-period") or None,
+        cpu_rt_runtime_us=parsed.number("cpu-rt-runtime") or None,
         cpu_shares=parsed.number("cpu-shares") or None,
+        cpuset_cpus=parsed.convert("cpuset-cpus", words.check_cpuset),
+        cpuset_mems=parsed.convert("cpuset-mems", words.check_cpuset),
+        blkio_weight=parsed.number("blkio-weight") or None,
         pids_limit=parsed.number("pids-limit") or None,
         restart=parsed.convert("restart", words.parse_restart),
     )
@@ -43,9 +53,8 @@ COMMANDS = (
         "[OPTIONS] CONTAINER [CONTAINER...]",
         "Give containers other limits or another restart policy, whether they run or not",
         execute=update,
-        flags=tuple(flag for flag in request.CREATE_FLAGS if flag.name in (*_FLAGS, "restart")),
+        flags=tuple(flag for flag in request.CREATE_FLAGS if flag.name in _FLAGS),
         minimum=1,
-        later="blkio-weight cpu-rt-period cpu-rt-runtime cpuset-cpus cpuset-mems",
         text=(
             "What is not named stays as it is. Of a running container the limits change at once. Its restart policy\n"
             "may be changed or taken away; its first one it gets while it is stopped."

@@ -40,7 +40,9 @@ def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             raise InvalidArgument("the volume has two names", hints=("leave `--name` out",))
         name = parsed.text("name")
     labels = dict(parsed.convert_all("label", words.parse_pair))
-    printer.out(volume.create(settings, name, driver=parsed.text("driver", volume.LOCAL), labels=labels))
+    options = dict(parsed.convert_all("opt", words.parse_pair))
+    driver = parsed.text("driver", volume.LOCAL)
+    printer.out(volume.create(settings, name, driver=driver, labels=labels, options=options))
     return 0
 
 
@@ -124,9 +126,10 @@ COMMANDS = (
             Flag("driver", "string", "there is `local`", short="d"),
             Flag("label", "list", "set a label (`key=value`)"),
             Flag("name", "string", "its name, as the argument is"),
+            Flag("opt", "map", "what it is: `type=none`, `o=bind`, `device=/path`, or `type=tmpfs`", short="o"),
         ),
         maximum=1,
-        later="availability group limit-bytes opt o required-bytes scope secret sharing topology-preferred "
+        later="availability group limit-bytes required-bytes scope secret sharing topology-preferred "
         "topology-required type",
         examples=("sampan volume create data", "sampan volume create --label a=b data"),
     ),

@@ -120,7 +120,8 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
 def _make_volume(settings: "Settings", project: "Project", resource: "Resource", say: Say) -> None:
     _refuse_external("volume", resource)
     say(f"Volume {resource.name}", "Creating")
-    volume.create(settings, resource.name, labels=_labels(project, resource, label.VOLUME))
+    options = {key: str(value or "") for key, value in (resource.values.get("driver_opts") or {}).items()}
+    volume.create(settings, resource.name, labels=_labels(project, resource, label.VOLUME), options=options)
     say(f"Volume {resource.name}", "Created")
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
         def pull(self, service: "Service", name: str) -> None:
             """Fetch an image."""
 
+        def init(self) -> None:
+            """See that there is an init for `init: true`."""
+
 
 POLICIES = ("always", "never", "missing", "if_not_present", "build")
 
@@ -46,6 +49,8 @@ def ensure(
     found: dict[str, str] = {}
     made: dict[str, None] = {}
     for service in services:
+        if service.values.get("init"):
+            source.init()
         name = wish.image_name(project, service)
         policy = _policy(service, pulls)
         is_here = name in made or find(settings, name) is not None

@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 # What changes without a new container.
-_OUTSIDE = ("build", "pull_policy", "scale", "deploy", "depends_on", "profiles", "attach", "env_file", "develop")
+_OUTSIDE = (
+    "build",
+    "pull_policy",
+    "scale",
+    "deploy",
+    "depends_on",
+    "profiles",
+    "attach",
+    "env_file",
+    "label_file",
+    "develop",
+)
 _BILLION = 1_000_000_000
 
 
@@ -108,11 +119,23 @@ def _options(
         hostname=values.get("hostname", ""),
         ports=tuple(_port(port, service) for port in values.get("ports", ())),
         volumes=(*_volumes(project, service, inherited), *material.mounts(settings, project, service)),
+        volumes_from=tuple(_donor(project, service, word) for word in values.get("volumes_from", ())),
         memory_bytes=_bytes(values.get("mem_limit", limits.get("memory"))),
         memory_swap_bytes=_bytes(values.get("memswap_limit")),
         memory_reservation_bytes=_bytes(values.get("mem_reservation", reservations.get("memory"))),
-        cpu_quota_us=_quota(values, limits),
+        memory_swappiness=values.get("mem_swappiness"),
+        oom_kill_disable=values.get("oom_kill_disable", False),
+        nano_cpus=_nano_cpus(values, limits),
+        cpu_quota_us=_microseconds(values.get("cpu_quota")),
+        cpu_period_us=_microseconds(values.get("cpu_period")),
+        cpu_rt_period_us=_microseconds(values.get("cpu_rt_period")),
+        cpu_rt_runtime_us=_microseconds(values.get("cpu_rt_runtime")),
         cpu_shares=values.get("cpu_shares"),
+        cpuset_cpus=words.check_cpuset(values["cpuset"]) if values.get("cpuset") else "",
+        **_disks(values.get("blkio_config", {})),
+        devices=tuple(_device(told) for told in values.get("devices", ())),
+        device_cgroup_rules=tuple(words.check_device_rule(rule) for rule in values.get("device_cgroup_rules", ())),
+        cgroup_parent=values.get("cgroup_parent", ""),
         pids_limit=values.get("pids_limit", limits.get("pids")),
         shm_size_bytes=_bytes(values.get("shm_size")),
         ulimits=tuple(_ulimit(name, told) for name, told in values.get("ulimits", {}).items()),
@@ -133,6 +156,7 @@ def _options(
         labels=labels,
         log_driver=logging.get("driver", ""),
         log_options={key: value or "" for key, value in logging.get("options", {}).items()},
+        annotations={key: value or "" for key, value in values.get("annotations", {}).items()},
         stop_signal=values.get("stop_signal", ""),
         stop_timeout_seconds=None if grace is None else math.ceil(units.parse_duration(grace)),
         platform=values.get("platform", settings.environment.get("DOCKER_DEFAULT_PLATFORM", "")),
@@ -217,8 +241,16 @@ def _mount(mount: "Values", project: "Project", service: "Service", inherited: "
         return _bind(mount, target, service, read_only=read_only)
     source = mount.get("source", "")
     name = project.volumes[source].name if source else inherited.get(target, "")
-    words = ["nocopy"] if mount.get("volume", {}).get("nocopy") else []
-    return VolumeMount("volume", name, target, read_only=read_only, options=tuple(words))
+    told = mount.get("volume", {})
+    return VolumeMount(
+        "volume",
+        name,
+        target,
+        read_only=read_only,
+        options=("nocopy",) if told.get("nocopy") else (),
+        subpath=mount_words.check_subpath(told.get("subpath", "")),
+        labels=tuple((key, value or "") for key, value in told.get("labels", {}).items()),
+    )
 
 
 def _bind(mount: "Values", target: str, service: "Service", *, read_only: bool) -> VolumeMount:
@@ -231,8 +263,41 @@ def _bind(mount: "Values", target: str, service: "Service", *, read_only: bool) 
             f"the bind source `{source}` does not exist", at=service.place("volumes"),
             hints=(f"make it with `mkdir -p {source}`",),
         )  # fmt: skip
-    words = (told["propagation"],) if "propagation" in told else ()
-    return VolumeMount("bind", source, target, read_only=read_only, options=words)
+    propagation = told.get("propagation", "")
+    recursion = mount_words.check_recursion(
+        told.get("recursive", "enabled"), read_only=read_only, propagation=propagation
+    )
+    words = (propagation,) if propagation else ()
+    return VolumeMount("bind", source, target, read_only=read_only, options=words, recursion=recursion)
+
+
+def _donor(project: "Project", service: "Service", word: str) -> str:
+    """Return whose volumes `web:ro` or `container:NAME:ro` names, as --volumes-from has it."""
+    name, _, access = word.partition(":")
+    if name == "container":
+        return access
+    other = project.services.get(name) or project.disabled.get(name)
+    if other is None:
+        raise NotFound(f"there is no service `{name}`", at=service.place("volumes_from"))
+    return f"{container_name(project, other, 1)}{f':{access}' if access else ''}"
+
+
+def _device(told: "Values") -> tuple[str, str, str]:
+    words_of = (told["source"], told.get("target") or told["source"], told.get("permissions") or "rwm")
+    return words.parse_device(":".join(words_of))
+
+
+def _disks(told: "Values") -> "Values":
+    """Return the limits of disks, as RunOptions has them."""
+
+    def rates(key: str) -> tuple[tuple[str, int], ...]:
+        return tuple((limit["path"], int(limit["rate"])) for limit in told.get(key, ()))
+
+    return {
+        "blkio_weight": told.get("weight"),
+        "blkio_weight_device": tuple((one["path"], one["weight"]) for one in told.get("weight_device", ())),
+        **{key: rates(key) for key in ("device_read_bps", "device_write_bps", "device_read_iops", "device_write_iops")},
+    }
 
 
 def _networks(project: "Project", service: "Service") -> tuple[NetworkRequest, ...]:
@@ -255,13 +320,16 @@ def _bytes(word: str | None) -> int | None:
     return None if word is None else int(word)
 
 
-def _quota(values: "Values", limits: "Values") -> int | None:
-    """Return the processor time in each 100 ms."""
+def _nano_cpus(values: "Values", limits: "Values") -> int | None:
     cpus = values.get("cpus", limits.get("cpus"))
-    if cpus:
-        return units.parse_cpus(str(cpus))
-    quota = values.get("cpu_quota", 0)
-    return round(quota * 100_000 / values.get("cpu_period", 100_000)) if quota > 0 else None
+    return units.parse_cpus(str(cpus)) * 10_000 if cpus else None
+
+
+def _microseconds(value: "int | str | None") -> int | None:
+    """Read a number of microseconds or a duration, as compose has both."""
+    if value is None or isinstance(value, int):
+        return value or None
+    return int(value) if value.lstrip("-").isdigit() else round(units.parse_duration(value) * 1_000_000)
 
 
 def _ulimit(name: str, told: "int | Values") -> Ulimit:

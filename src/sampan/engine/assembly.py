@@ -37,6 +37,8 @@ def spec(request: "Document") -> Spec:
         binds_are_idmapped=request["range"] != 0,
         volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
         processors=request["processors"],
+        init=request["init"],
+        devices=request["devices"],
     )
     return specification.build(options, request["config"], place, user.within(who, uid_mappings))
 

@@ -103,7 +103,7 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
 
 def check_limits(options: "RunOptions", processors: int) -> None:
     """Raise InvalidArgument for limits that contradict each other or the machine."""
-    memory, swap, quota = options.memory_bytes, options.memory_swap_bytes, options.cpu_quota_us
+    memory, swap = options.memory_bytes, options.memory_swap_bytes
     if memory is not None and memory < MEMORY_LEAST_BYTES:
         raise InvalidArgument("a memory limit must be at least 6 MiB", hints=("try `--memory 64m`",))
     if swap is not None and memory is None:
@@ -112,18 +112,46 @@ def check_limits(options: "RunOptions", processors: int) -> None:
         raise InvalidArgument("`--memory-swap` is less than `--memory`", hints=("it is the sum of both",))
     if memory is not None and (options.memory_reservation_bytes or 0) > memory:
         raise InvalidArgument("`--memory-reservation` is more than `--memory`", hints=("it is a part of it",))
-    if quota is not None and quota > processors * CPU_PERIOD_US:
+    _check_cpu(options, processors)
+    _check_io(options)
+
+
+def cpu_time(options: "RunOptions") -> tuple[int | None, int | None]:
+    """Return the processor time (-1 is no limit) and the period that it is for, in microseconds; None: not said."""
+    if options.nano_cpus is not None:
+        return options.nano_cpus * CPU_PERIOD_US // 1_000_000_000, CPU_PERIOD_US
+    period = options.cpu_period_us or None
+    if options.cpu_quota_us:
+        return options.cpu_quota_us, period or CPU_PERIOD_US
+    return None, period
+
+
+def _check_cpu(options: "RunOptions", processors: int) -> None:
+    quota, period = options.cpu_quota_us or 0, options.cpu_period_us or 0
+    if options.nano_cpus is not None and (quota or period):
+        raise InvalidArgument("`--cpus` excludes `--cpu-quota` and `--cpu-period`", hints=("it says both in one",))
+    if period and not 1000 <= period <= 1_000_000:
+        raise InvalidArgument("`--cpu-period` is 1000 to 1000000 microseconds")
+    if 0 < quota < 1000:
+        raise InvalidArgument("`--cpu-quota` is at least 1000 microseconds")
+    time, whole = cpu_time(options)
+    if time is not None and time > processors * (whole or CPU_PERIOD_US):
         raise InvalidArgument(f"there are only {processors} processors", hints=(f"`--cpus` is 0.01 to {processors}",))
+    if (options.cpu_rt_runtime_us or 0) > (options.cpu_rt_period_us or 1_000_000):
+        raise InvalidArgument("`--cpu-rt-runtime` is more than `--cpu-rt-period`", hints=("it is a part of it",))
+
+
+def _check_io(options: "RunOptions") -> None:
+    if options.memory_swappiness is not None and not 0 <= options.memory_swappiness <= 100:
+        raise InvalidArgument("`--memory-swappiness` is 0 to 100")
+    weights = [options.blkio_weight or 0, *(weight for _, weight in options.blkio_weight_device)]
+    if any(weight and not 10 <= weight <= 1000 for weight in weights):
+        raise InvalidArgument("`--blkio-weight` and `--blkio-weight-device` are 10 to 1000")
 
 
 def _check_kinds(options: "RunOptions", machine: str) -> None:
     if options.restart.name != "no" and options.auto_remove:
         raise InvalidArgument("`--restart` and `--rm` exclude each other", hints=("leave one of both out",))
-    if options.init:
-        raise Unsupported(
-            "`--init` is not there yet",
-            hints=("images that Sampan builds have an init; for others name one as the entrypoint",),
-        )
     _check_networks(options)
     if options.userns not in {"", "auto", "private", "host"}:
         raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))

@@ -154,16 +154,30 @@ def _state_document(told: state.State) -> "Document":
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
-    return neutral.HOST_CONFIG | {
+    mounts = [_long(mount) for mount in options.volumes if mount.is_long]
+    document: Document = neutral.HOST_CONFIG | _said({"Annotations": options.annotations, "Mounts": mounts})
+    return document | {
         "MaskedPaths": [] if options.privileged else list(standard.MASKED_PATHS),
         "ReadonlyPaths": [] if options.privileged else list(standard.READONLY_PATHS),
-        "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
+        "Binds": [_bind(m) for m in options.volumes if m.kind != "tmpfs" and m.source and not m.is_long] or None,
         "NetworkMode": options.network_mode,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
         "CapAdd": _capabilities(options.cap_add),
         "CapDrop": _capabilities(options.cap_drop),
+        "BlkioWeight": options.blkio_weight or 0,
+        "BlkioWeightDevice": [{"Path": path, "Weight": weight} for path, weight in options.blkio_weight_device],
+        "BlkioDeviceReadBps": _rates(options.device_read_bps),
+        "BlkioDeviceReadIOps": _rates(options.device_read_iops),
+        "BlkioDeviceWriteBps": _rates(options.device_write_bps),
+        "BlkioDeviceWriteIOps": _rates(options.device_write_iops),
+        "CgroupParent": options.cgroup_parent,
+        "DeviceCgroupRules": list(options.device_cgroup_rules) or None,
+        "Devices": [
+            {"PathOnHost": source, "PathInContainer": inside, "CgroupPermissions": access}
+            for source, inside, access in options.devices
+        ],
         "Dns": list(options.dns),
         "DnsOptions": list(options.dns_option),
         "DnsSearch": list(options.dns_search),
@@ -174,16 +188,26 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "PublishAllPorts": options.publish_all,
         "ReadonlyRootfs": options.read_only,
         "SecurityOpt": _security_options(container) or None,
-        "Tmpfs": {mount.destination: ",".join(mount.options) for mount in options.volumes if mount.kind == "tmpfs"},
+        "Tmpfs": {m.destination: ",".join(m.options) for m in options.volumes if m.kind == "tmpfs" and not m.is_long},
         "UsernsMode": options.userns,
+        "VolumeDriver": options.volume_driver,
+        "VolumesFrom": list(options.volumes_from) or None,
         "ShmSize": options.shm_size_bytes or 64 * units.KIB**2,
         "Sysctls": options.sysctl or None,
         "Runtime": options.runtime or settings.runtime,
         "Memory": options.memory_bytes or 0,
         "MemorySwap": options.memory_swap_bytes or 2 * (options.memory_bytes or 0),
         "MemoryReservation": options.memory_reservation_bytes or 0,
-        "NanoCpus": (options.cpu_quota_us or 0) * 10_000,
+        "MemorySwappiness": options.memory_swappiness,
+        "OomKillDisable": options.oom_kill_disable,
+        "NanoCpus": options.nano_cpus or 0,
+        "CpuPeriod": options.cpu_period_us or 0,
+        "CpuQuota": options.cpu_quota_us or 0,
+        "CpuRealtimePeriod": options.cpu_rt_period_us or 0,
+        "CpuRealtimeRuntime": options.cpu_rt_runtime_us or 0,
         "CpuShares": options.cpu_shares or 0,
+        "CpusetCpus": options.cpuset_cpus,
+        "CpusetMems": options.cpuset_mems,
         "PidsLimit": options.pids_limit,
         "Ulimits": [{"Name": u.name, "Soft": u.soft, "Hard": u.hard} for u in options.ulimits],
         "LogConfig": _log_config(options),
@@ -218,6 +242,10 @@ def _log_config(options: "RunOptions") -> "Document":
     return {"Type": driver, "Config": defaults | options.log_options}
 
 
+def _rates(limits: tuple[tuple[str, int], ...]) -> "list[Document]":
+    return [{"Path": path, "Rate": rate} for path, rate in limits]
+
+
 def _security_options(container: "Container") -> list[str]:
     options = container.options
     words = [f"seccomp={options.seccomp}"] if options.seccomp else []
@@ -225,7 +253,36 @@ def _security_options(container: "Container") -> list[str]:
 
 
 def _bind(mount: "VolumeMount") -> str:
-    return f"{mount.source}:{mount.destination}" + (":ro" if mount.read_only else "")
+    words = (*(("ro",) if mount.read_only else ()), *mount.options)
+    return f"{mount.source}:{mount.destination}" + (f":{','.join(words)}" if words else "")
+
+
+def _long(mount: "VolumeMount") -> "Document":
+    """Return what docker has in HostConfig.Mounts of a `--mount`."""
+    read_only = {"ReadOnly": True} if mount.read_only else {}
+    source = {"Source": mount.source} if mount.source else {}
+    told: Document = {"Type": mount.kind, **source, "Target": mount.destination, **read_only}
+    words = {word.partition("=")[0]: word.partition("=")[2] for word in mount.options}
+    found: Document
+    if mount.kind == "tmpfs":
+        size, mode = words.get("size"), words.get("mode")
+        found = {"TmpfsOptions": _said({"SizeBytes": int(size or 0), "Mode": int(mode or "0", 8)})}
+    elif mount.kind == "bind":
+        recursion = {
+            "disabled": {"NonRecursive": True},
+            "writable": {"ReadOnlyNonRecursive": True},
+            "readonly": {"ReadOnlyForceRecursive": True},
+        }.get(mount.recursion, {})
+        found = {"BindOptions": _said({"Propagation": "".join(mount.options)}) | recursion}
+    else:
+        some = {"Subpath": mount.subpath, "Labels": dict(mount.labels), "NoCopy": "nocopy" in words}
+        driver = {"DriverConfig": {"Options": dict(mount.driver_options)}} if mount.driver_options else {}
+        found = {"VolumeOptions": _said(some) | driver}
+    return told | _said(found)
+
+
+def _said(document: "Document") -> "Document":
+    return {key: value for key, value in document.items() if value}
 
 
 def _mount(settings: "Settings", mount: "VolumeMount") -> "Document":

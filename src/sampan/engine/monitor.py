@@ -189,7 +189,12 @@ class _Start:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
         else:
             has_userns = "user" in self._spec.namespaces
-            self._cgroup = self._parent.create(request["id"], self._spec.resources, devices=not has_userns)
+            self._cgroup = self._parent.create(
+                request["id"],
+                self._spec.resources,
+                devices=not has_userns,
+                parent=request["options"].get("cgroup_parent", ""),
+            )
             self._state.cgroup = self._cgroup.document()
         state.write(directory, self._state, durable=False)
         self._connector.prepare()

@@ -80,6 +80,9 @@ def lowers(
 def container(database: "Database", settings: "Settings", options: "RunOptions", image: "Image") -> Container:
     """Return a new container with an id, a name, its Config and its volumes; the caller records it."""
     config = configs.merged(options, image.config.get("config") or {})
+    own = options.volumes
+    if options.volumes_from:
+        own = (*own, *volume.inherited(database, options.volumes_from, own))
     id = record.new_id(settings)
     return Container(
         id,
@@ -88,7 +91,7 @@ def container(database: "Database", settings: "Settings", options: "RunOptions",
         time.time_ns(),
         options=options,
         config=config,
-        volumes=volume.complete(options.volumes, config["Volumes"] or {}),
+        volumes=volume.complete(own, config["Volumes"] or {}),
     )
 
 
@@ -141,6 +144,8 @@ def request(
         "hostname": container.hostname,
         "processors": _processors(),
         "has_userns": has_userns(settings, options),
+        "init": _init(settings, options),
+        "devices": _devices(settings, options),
         "range": leased.start,
         "root": root,
         "volumes": [mount.document() for mount in volumes],
@@ -186,6 +191,30 @@ def _runtime(settings: "Settings", options: "RunOptions") -> str:
     from sampan.runtime import foreign
 
     return foreign.find(name, settings.environment.get("PATH", os.defpath))
+
+
+def _init(settings: "Settings", options: "RunOptions") -> str:
+    """Return the path of the init that was asked for, or `""`; raises NotFound."""
+    if not options.init:
+        return ""
+    from sampan.engine import reaper
+
+    return reaper.find(settings)
+
+
+def _devices(settings: "Settings", options: "RunOptions") -> "Document":
+    """Return what `devices.find` has; nothing is imported for a container without any."""
+    if not (options.devices or options.device_cgroup_rules or options.privileged or _limits_devices(options)):
+        return {}
+    from sampan.engine import devices
+
+    return devices.find(settings, options, has_userns=has_userns(settings, options))
+
+
+def _limits_devices(options: "RunOptions") -> bool:
+    """Tell whether a limit of one block device was asked for."""
+    limits = (options.blkio_weight_device, options.device_read_bps, options.device_write_bps)
+    return any((*limits, options.device_read_iops, options.device_write_iops))
 
 
 def _unpack(database: "Database", settings: "Settings", image: "Image", shift: int) -> tuple[str, ...]:

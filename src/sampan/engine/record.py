@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 VERSION = 2
-ID_LENGTH, SHORT_ID_LENGTH = 64, 12
+ID_LENGTH, SHORT_ID_LENGTH, RANDOM_LENGTH = 64, 12, 64
 _HEX = "0123456789abcdef"
 _COLUMNS = "SELECT id, name, image_id, created, active, record FROM containers"
 
@@ -78,7 +78,9 @@ class Container:
     def anonymous(self) -> tuple[str, ...]:
         """Return the names of the volumes that nobody named: they go with the container where that was asked for."""
         named = {volume.source for volume in self.options.volumes if volume.kind == "volume"}
-        return tuple(v.source for v in self.volumes if v.kind == "volume" and v.source not in named)
+        found = (volume.source for volume in self.volumes if volume.kind == "volume")
+        # Of another container's volumes (`--volumes-from`) some have names.
+        return tuple(name for name in found if name not in named and is_random(name))
 
     def document(self) -> str:
         """Return the row's record."""
@@ -90,6 +92,11 @@ class Container:
                 "volumes": [volume.document() for volume in self.volumes],
             }
         )
+
+
+def is_random(name: str) -> bool:
+    """Tell whether a volume has a name that nobody gave it: 64 hexadecimal digits."""
+    return len(name) == RANDOM_LENGTH and all(letter in _HEX for letter in name)
 
 
 def insert(database: "Database", container: Container, *, active: bool) -> None:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 class VolumeMount:
     """One `-v` or `--tmpfs`: `kind` is `bind` (source: absolute host path), `volume` (source: its name) or `tmpfs`.
 
-    `options` are mount words (`noexec`, `size=64m`, ...) without `ro` and `rw`, which are `read_only`. An anonymous
-    volume has the source `""` until the container is created.
+    `options` are mount words (`noexec`, `size=64m`, ...) without `ro` and `rw`, which are `read_only`; `recursion` is
+    the word of `bind-recursive`, where it is not the default. An anonymous volume has the source `""` until the
+    container is created. `subpath` is the part of a volume that is mounted. `driver_options` and `labels` are those of
+    a volume that is made for it. `is_long` tells that it was a `--mount`, which inspect shows apart.
     """
 
     kind: str
@@ -26,6 +28,11 @@ class VolumeMount:
     destination: str
     read_only: bool = False
     options: tuple[str, ...] = ()
+    recursion: str = ""
+    subpath: str = ""
+    driver_options: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    is_long: bool = False
 
     def document(self) -> "Document":
         """Return what `parse` reads."""
@@ -126,7 +133,9 @@ class RunOptions:
     `KEY=value` in order, complete (`words.resolve_environment`). `networks`: in the order of the container's
     interfaces, never empty; `none` and `host` stand alone. `userns`: `""` or `host`. `seccomp`: `""` (the default
     profile), `unconfined`, or a path. `runtime`: `""` (the settings' one), `sampan`, `runc` or a path. Limits are None
-    where none was asked for. `detach` is only told to the monitor (stdin of a container nobody sits at).
+    where none was asked for. `nano_cpus` is `--cpus`, in billionths; it excludes the quota and the period. `device_…`
+    and `blkio_weight_device` are (path, number) each, `devices` (path here, path inside, access of `rwm`). `detach` is
+    only told to the monitor (stdin of a container nobody sits at).
     """
 
     image: str
@@ -141,11 +150,30 @@ class RunOptions:
     ports: tuple[PortMapping, ...] = ()
     publish_all: bool = False
     volumes: tuple[VolumeMount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    volume_driver: str = ""
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
+    nano_cpus: int | None = None
     cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    cpu_rt_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None
     cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    blkio_weight: int | None = None
+    blkio_weight_device: tuple[tuple[str, int], ...] = ()
+    device_read_bps: tuple[tuple[str, int], ...] = ()
+    device_write_bps: tuple[tuple[str, int], ...] = ()
+    device_read_iops: tuple[tuple[str, int], ...] = ()
+    device_write_iops: tuple[tuple[str, int], ...] = ()
+    devices: tuple[tuple[str, str, str], ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    cgroup_parent: str = ""
     pids_limit: int | None = None
     shm_size_bytes: int | None = None
     ulimits: tuple[Ulimit, ...] = ()
@@ -169,6 +197,7 @@ class RunOptions:
     labels: dict[str, str] = {}  # noqa: RUF012
     log_driver: str = ""
     log_options: dict[str, str] = {}  # noqa: RUF012
+    annotations: dict[str, str] = {}  # noqa: RUF012
     stop_signal: str = ""
     stop_timeout_seconds: int | None = None
     platform: str = ""
@@ -195,6 +224,7 @@ class RunOptions:
         document["ulimits"] = [[limit.name, limit.soft, limit.hard] for limit in self.ulimits]
         document["sysctl"], document["labels"] = dict(self.sysctl), dict(self.labels)
         document["log_options"] = dict(self.log_options)
+        document["annotations"] = dict(self.annotations)
         return document
 
     @classmethod
@@ -213,10 +243,17 @@ class RunOptions:
 def _document(value: object) -> "Document":
     """Return a value's fields by name, tuples as lists."""
     names: tuple[str, ...] = getattr(type(value), "__slots__", ())
-    fields = ((name, getattr(value, name)) for name in names)
-    return {name: list(field) if isinstance(field, tuple) else field for name, field in fields}
+    return {name: _plain(getattr(value, name)) for name in names}
+
+
+def _plain(value: object) -> object:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _values(document: "Document") -> "Document":
     """Return a document's fields as a value has them: lists are tuples."""
-    return {name: tuple(field) if isinstance(field, list) else field for name, field in document.items()}
+    return {name: _whole(field) for name, field in document.items()}
+
+
+def _whole(value: object) -> object:
+    return tuple(_whole(item) for item in value) if isinstance(value, list) else value

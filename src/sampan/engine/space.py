@@ -8,11 +8,13 @@ written over its image.
 import os
 
 from sampan.database import connection
-from sampan.engine import inspection, volume
+from sampan.engine import inspection, rootless, volume
 from sampan.image.store import Images
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sampan.database.connection import Database
     from sampan.document import Document
     from sampan.image.store import Image
@@ -100,6 +102,22 @@ class Space:
 
     def _of(self, image_id: str) -> "Objects":
         return self._objects.get(image_id, {})
+
+
+def sizes(settings: "Settings", containers: "Iterable[tuple[str, str]]") -> dict[str, tuple[int, int]]:
+    """Return the bytes of containers by id: what each has written, and that with its image's, unpacked.
+
+    `containers` are pairs of its id and its image's.
+    """
+    rootless.enter(settings)
+    with connection.open(settings) as database:
+        rows = database.execute(
+            "SELECT l.image_id, sum(s.size_bytes) FROM layers l "
+            "JOIN snapshots s ON s.chain_id = l.chain_id AND s.ready GROUP BY l.image_id"
+        )
+        images: dict[str, int] = dict(rows)
+    own = {id: (tree_bytes(f"{settings.root}/containers/{id}/upper"), image) for id, image in containers}
+    return {id: (size, size + images.get(image, 0)) for id, (size, image) in own.items()}
 
 
 def tree_bytes(path: str) -> int:

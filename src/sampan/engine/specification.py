@@ -5,8 +5,9 @@ image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 """
 
 from sampan.engine import privilege
-from sampan.engine.config import CPU_PERIOD_US, environment_of
-from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec
+from sampan.engine.config import cpu_time, environment_of
+from sampan.kernel.mount import SUBPATH, TOP_ONLY
+from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec, parse_device
 from sampan.runtime import standard
 from sampan.runtime.user import User
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
 _LAST_GROUP = 0x7FFFFFFF  # net/ping.h, GID_T_MAX
 WORKERS_LABEL = "io.sampan.workers"
+# Where the init of `--init` appears, as docker has it.
+_INIT = "/sbin/docker-init"
 WORKER_BYTES = 64 * 1024 * 1024
 
 
@@ -26,16 +29,19 @@ class Place:
 
     `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
     `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount, `binds_are_idmapped` whether
-    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is.
+    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is. `init` is
+    the path of the program that comes before the command, or `""`; `devices` what `devices.find` has found.
     """
 
     __slots__ = (
         "binds_are_idmapped",
         "container_id",
+        "devices",
         "directory",
         "files_are_idmapped",
         "gid_mappings",
         "hostname",
+        "init",
         "processors",
         "uid_mappings",
         "volumes",
@@ -53,6 +59,8 @@ class Place:
         binds_are_idmapped: bool,
         volumes: "tuple[VolumeMount, ...]",
         processors: int,
+        init: str = "",
+        devices: "Document | None" = None,
     ) -> None:
         self.container_id = container_id
         self.directory = directory
@@ -63,6 +71,8 @@ class Place:
         self.binds_are_idmapped = binds_are_idmapped
         self.volumes = volumes
         self.processors = processors
+        self.init = init
+        self.devices = devices or {}
 
 
 def build(options: "RunOptions", config: "Document", place: Place, user: User) -> Spec:
@@ -75,20 +85,21 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
         namespaces=_namespaces(options, place),
         uid_mappings=place.uid_mappings,
         gid_mappings=place.gid_mappings,
-        devices=(),
-        cgroups_path=f"/sampan/{place.container_id}",
-        resources=resources(options),
+        devices=tuple(parse_device(device) for device in place.devices.get("nodes", ())),
+        cgroups_path=f"/{options.cgroup_parent.strip('/') or 'sampan'}/{place.container_id}",
+        resources=_with_devices(resources(options), place.devices),
         masked_paths=() if options.privileged else standard.MASKED_PATHS,
         readonly_paths=() if options.privileged else standard.READONLY_PATHS,
         sysctl=_sysctl(options, place),
-        annotations=dict(options.labels),
+        annotations=options.labels | options.annotations,
     )
 
 
 def process(options: "RunOptions", config: "Document", place: Place, user: User) -> Process:
     """Return the container's first process."""
+    init = (_INIT, "--") if place.init else ()
     return Process(
-        (*(config["Entrypoint"] or ()), *(config["Cmd"] or ())),
+        (*init, *(config["Entrypoint"] or ()), *(config["Cmd"] or ())),
         env=environment(options, config, place, user),
         cwd=config["WorkingDir"] or "/",
         uid=user.uid,
@@ -120,8 +131,9 @@ def environment(options: "RunOptions", config: "Document", place: Place, user: U
 
 def workers(options: "RunOptions", processors: int) -> int:
     """Return how many workers a server may have within the limits."""
-    if options.cpu_quota_us is not None:
-        processors = min(processors, max(1, -(-options.cpu_quota_us // CPU_PERIOD_US)))
+    quota, period = cpu_time(options)
+    if quota is not None and period is not None and quota > 0:
+        processors = min(processors, max(1, -(-quota // period)))
     count = 2 * processors + 1
     if options.memory_bytes is not None:
         count = min(count, options.memory_bytes // WORKER_BYTES)
@@ -130,17 +142,34 @@ def workers(options: "RunOptions", processors: int) -> int:
 
 def resources(options: "RunOptions") -> Resources:
     """Return the limits that were asked for (`config.check` has looked at them)."""
-    quota, pids = options.cpu_quota_us, options.pids_limit
+    quota, period = cpu_time(options)
+    pids = options.pids_limit
     return Resources(
         memory_bytes=options.memory_bytes,
         # Not said (or 0): as much swap again as memory, which the cgroup room sets where swap is counted at all.
         memory_swap_bytes=options.memory_swap_bytes or None,
         memory_reservation_bytes=options.memory_reservation_bytes or None,
+        memory_swappiness=options.memory_swappiness,
+        oom_kill_disable=options.oom_kill_disable or None,
         cpu_quota_us=quota,
-        cpu_period_us=CPU_PERIOD_US if quota is not None else None,
+        cpu_period_us=period,
+        cpu_rt_period_us=options.cpu_rt_period_us or None,
+        cpu_rt_runtime_us=options.cpu_rt_runtime_us or None,
         cpu_shares=options.cpu_shares or None,
+        cpuset_cpus=options.cpuset_cpus or None,
+        cpuset_mems=options.cpuset_mems or None,
+        blkio_weight=options.blkio_weight or None,
         pids=pids if pids is not None and pids > 0 else None,
     )
+
+
+def _with_devices(wanted: Resources, devices: "Document") -> Resources:
+    """Return the limits with those of devices, which only a look at the machine can tell."""
+    if devices:
+        wanted.io_limits = tuple(tuple(limit) for limit in devices["io"]) or None
+        rules = devices["rules"]
+        wanted.device_rules = None if rules is None else tuple(tuple(rule) for rule in rules)
+    return wanted
 
 
 def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
@@ -168,7 +197,15 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
     mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
-    return mounts + [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+    mounts += [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+    mounts += [
+        Mount(inside, "bind", source, ("bind", "nosuid", "noexec", "rprivate"))
+        for source, inside in place.devices.get("binds", ())
+    ]
+    if place.init:
+        # Whose it is does not matter to who executes it, so it needs no idmap.
+        mounts.append(Mount(_INIT, "bind", place.init, ("bind", "ro", "nosuid", "nodev", "rprivate")))
+    return mounts
 
 
 def _depth(volume: "VolumeMount") -> int:
@@ -183,7 +220,12 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
     idmap = ("idmap",) if (place.binds_are_idmapped if volume.kind == "bind" else place.files_are_idmapped) else ()
     words = tuple(word for word in volume.options if word != "nocopy")
     propagation = () if any(word.endswith(("private", "slave", "shared")) for word in words) else ("rprivate",)
-    return Mount(volume.destination, "bind", volume.source, ("rbind", *access, *propagation, *words, *idmap))
+    if volume.subpath:
+        words += (f"{SUBPATH}{volume.subpath}",)
+    if volume.recursion == "writable":
+        words += (TOP_ONLY,)
+    bind = "bind" if volume.recursion == "disabled" else "rbind"
+    return Mount(volume.destination, "bind", volume.source, (bind, *access, *propagation, *words, *idmap))
 
 
 def _sysctl(options: "RunOptions", place: Place) -> dict[str, str]:

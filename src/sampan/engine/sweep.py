@@ -101,7 +101,10 @@ def discard(database: "Database", settings: "Settings", container: "Container", 
     """
     record.delete(database, container.id)
     if volumes:
+        others = container.anonymous and {v.source for other in record.every(database) for v in other.volumes}
         for name in container.anonymous:
+            if name in others:
+                continue  # another container has it by `--volumes-from`
             database.execute("DELETE FROM volumes WHERE name = ?", (name,))
             journal.note(settings.root, "destroy", name, {"driver": "local"}, journal.VOLUME)
             trash.discard(settings.root, f"{settings.root}/volumes/{name}")

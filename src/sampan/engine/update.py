@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from sampan.runtime.cgroup import Cgroup
     from sampan.settings.configuration import Settings
 
-_SHARES = 1024  # the kernel's default
+# The kernel's defaults.
+_SHARES = 1024
+_WEIGHT = 100
+_REAL_TIME_PERIOD_US = 1_000_000
 
 
 @frozen
@@ -36,8 +39,15 @@ class Change:
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None
     memory_reservation_bytes: int | None = None
+    nano_cpus: int | None = None
     cpu_quota_us: int | None = None
+    cpu_period_us: int | None = None
+    cpu_rt_period_us: int | None = None
+    cpu_rt_runtime_us: int | None = None
     cpu_shares: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    blkio_weight: int | None = None
     pids_limit: int | None = None
     restart: RestartPolicy | None = None
 
@@ -78,7 +88,8 @@ def update(settings: "Settings", name: str, change: Change) -> None:
 def _changed(container: "Container", change: Change) -> RunOptions:
     """Return the container's options with the change; raises InvalidArgument, Conflict."""
     told = {field: getattr(change, field) for field in _FIELDS}
-    options = replace(container.options, **{field: value for field, value in told.items() if value is not None})
+    told = {field: value for field, value in told.items() if value is not None}
+    options = replace(container.options, **_without_its_contrary(container.options, change), **told)
     swap = options.memory_swap_bytes
     if change.memory_swap_bytes is None and swap and 0 < swap < (options.memory_bytes or 0):
         raise InvalidArgument(
@@ -91,6 +102,23 @@ def _changed(container: "Container", change: Change) -> RunOptions:
             hints=("run it without `--rm`",),
         )
     return options
+
+
+def _without_its_contrary(options: RunOptions, change: Change) -> "dict[str, None]":
+    """Return what a change takes back: `--cpus` says quota and period in one."""
+    if change.nano_cpus is not None:
+        return {} if _is_cpu_time(change) else {"cpu_quota_us": None, "cpu_period_us": None}
+    if _is_cpu_time(change) and options.nano_cpus is not None:
+        if change.cpu_quota_us is None:
+            raise Conflict(
+                "`--cpu-period` alone says nothing of a container with `--cpus`", hints=("give `--cpu-quota` as well",)
+            )
+        return {"nano_cpus": None}
+    return {}
+
+
+def _is_cpu_time(change: Change) -> bool:
+    return change.cpu_quota_us is not None or change.cpu_period_us is not None
 
 
 def _update_running(
@@ -130,17 +158,29 @@ def _limit(group: "Cgroup", before: RunOptions, after: RunOptions, change: Chang
 
 
 def _resources(options: RunOptions, change: Change) -> Resources:
-    """Return those limits of `options` that the change is about; -1 where there is none."""
+    """Return those limits of `options` that the change is about; -1, or the whole, where there is none."""
     wanted = specification.resources(options)
     is_memory = change.memory_bytes is not None or change.memory_swap_bytes is not None
+    is_cpu = change.nano_cpus is not None or _is_cpu_time(change)
     return Resources(
         memory_bytes=(wanted.memory_bytes or -1) if is_memory else None,
         memory_swap_bytes=wanted.memory_swap_bytes if is_memory else None,
         memory_reservation_bytes=(
             None if change.memory_reservation_bytes is None else wanted.memory_reservation_bytes or -1
         ),
-        cpu_quota_us=None if change.cpu_quota_us is None else wanted.cpu_quota_us or -1,
-        cpu_period_us=config.CPU_PERIOD_US,
+        cpu_quota_us=(wanted.cpu_quota_us or -1) if is_cpu else None,
+        cpu_period_us=(wanted.cpu_period_us or config.CPU_PERIOD_US) if is_cpu else None,
+        cpu_rt_period_us=None if change.cpu_rt_period_us is None else wanted.cpu_rt_period_us or _REAL_TIME_PERIOD_US,
+        cpu_rt_runtime_us=None if change.cpu_rt_runtime_us is None else wanted.cpu_rt_runtime_us or 0,
         cpu_shares=None if change.cpu_shares is None else wanted.cpu_shares or _SHARES,
+        cpuset_cpus=None if change.cpuset_cpus is None else wanted.cpuset_cpus or _online("cpu"),
+        cpuset_mems=None if change.cpuset_mems is None else wanted.cpuset_mems or _online("node"),
+        blkio_weight=None if change.blkio_weight is None else wanted.blkio_weight or _WEIGHT,
         pids=None if change.pids_limit is None else wanted.pids or -1,
     )
+
+
+def _online(kind: str) -> str:
+    """Return all processors (`cpu`) or memory nodes (`node`) of the machine."""
+    with open(f"/sys/devices/system/{kind}/online", encoding="ascii") as file:
+        return file.read().strip()

@@ -315,6 +315,7 @@ def _mount(root: Root, userns_fd: int, *, writes: bool, bare: bool) -> int:
 
 def _bind(each: "VolumeMount", userns_fd: int) -> tuple[Mount, int]:
     words = ("rbind", "rprivate", "ro" if each.read_only else "rw", *(("idmap",) if userns_fd >= 0 else ()))
+    words += (f"{mount.SUBPATH}{each.subpath}",) if each.subpath else ()
     entry = Mount(each.destination, "bind", each.source, words)
     return entry, process.open_bind(entry, userns_fd if userns_fd >= 0 else None)
 

@@ -6,6 +6,10 @@ of the place included; what is filled is a directory beside it, which then takes
 random name of 64 hex digits. A missing source of a `-v` bind is made as a directory (docker's words: "If you bind-mount
 a file or directory that does not yet exist, -v creates the endpoint").
 
+A volume of the local driver may have options, docker's words for mount(8): `type=none,o=bind,device=/path` is that
+directory, `type=tmpfs` a tmpfs. Nothing is mounted on the machine for it: each start mounts it in the container. So
+only one container at a time has a tmpfs, for two would not see each other's files.
+
 A volume is in use as long as a container, running or not, mounts it; only others are removed.
 """
 
@@ -20,6 +24,7 @@ from sampan.engine import record, rootless, state, sweep
 from sampan.engine.run_options import VolumeMount
 from sampan.engine.words import check_name
 from sampan.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from sampan.frozen import replace
 from sampan.storage import trash
 
 TYPE_CHECKING = False
@@ -33,9 +38,9 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 LOCAL = "local"
-ANONYMOUS_LENGTH = 64
+ANONYMOUS_LENGTH = record.RANDOM_LENGTH
+_OPTIONS = ("type", "device", "o")
 _ANONYMOUS_LABEL = "com.docker.volume.anonymous"
-_HEX = frozenset("0123456789abcdef")
 _MOST_LABELS = 256
 
 
@@ -51,8 +56,23 @@ def complete(volumes: tuple[VolumeMount, ...], image_volumes: "Document") -> tup
 def _named(volume: VolumeMount) -> VolumeMount:
     if volume.kind != "volume" or volume.source:
         return volume
-    name = os.urandom(ANONYMOUS_LENGTH // 2).hex()
-    return VolumeMount("volume", name, volume.destination, read_only=volume.read_only, options=volume.options)
+    return replace(volume, source=os.urandom(ANONYMOUS_LENGTH // 2).hex())
+
+
+def inherited(database: "Database", words: "Iterable[str]", own: tuple[VolumeMount, ...]) -> tuple[VolumeMount, ...]:
+    """Return the mounts of the containers that `--volumes-from` names, but for the places of its `own`.
+
+    A tmpfs is not among them, as with docker. Raises NotFound.
+    """
+    from sampan.engine.mount_words import parse_volumes_from  # few ask for it
+
+    found: dict[str, VolumeMount] = {}
+    for word in words:
+        name, read_only = parse_volumes_from(word)
+        mounts = (mount for mount in record.by_name(database, name).volumes if mount.kind != "tmpfs")
+        found |= {mount.destination: replace(mount, read_only=mount.read_only or read_only) for mount in mounts}
+    taken = {volume.destination for volume in own}
+    return tuple(mount for mount in found.values() if mount.destination not in taken)
 
 
 def data(settings: "Settings", name: str) -> str:
@@ -82,13 +102,76 @@ def _prepare(
     source = volume.source
     if volume.kind == "bind":
         _make_bind_source(source)
-    else:
-        source = data(settings, volume.source)
-        if not os.path.isdir(source):
-            _make(database, settings, container, volume, open_root)
-        elif "nocopy" not in volume.options and not os.listdir(source):
-            _fill_empty(database, settings, container, volume, open_root)
-    return VolumeMount("bind", source, volume.destination, read_only=volume.read_only, options=volume.options)
+        return volume
+    options = _options_of(database, volume)
+    if options:
+        _check_options(options)
+        if not os.path.isdir(data(settings, source)):
+            with database.transaction():
+                os.makedirs(data(settings, source), 0o755, exist_ok=True)
+                _insert(database, source, container.created, dict(volume.labels), options)
+        return _mounted(database, container, volume, options)
+    source = data(settings, volume.source)
+    if not os.path.isdir(source):
+        _make(database, settings, container, volume, open_root)
+    elif "nocopy" not in volume.options and not volume.subpath and not os.listdir(source):
+        _fill_empty(database, settings, container, volume, open_root)
+    return replace(volume, kind="bind", source=source)
+
+
+def _options_of(database: "Database", volume: VolumeMount) -> dict[str, str]:
+    """Return the driver's options of a volume: those that it was made with, else those that it shall be made with."""
+    row = database.row("SELECT record FROM volumes WHERE name = ?", (volume.source,))
+    return dict(volume.driver_options) if row is None else dict(parse(row[0]).get("options") or {})
+
+
+def _mounted(
+    database: "Database", container: "Container", volume: VolumeMount, options: "Mapping[str, str]"
+) -> VolumeMount:
+    """Return what a volume with options is mounted as."""
+    words = tuple(word for word in options.get("o", "").split(",") if word)
+    if options["type"] == "tmpfs":
+        if _is_mounted(database, volume.source, container.id):
+            raise Conflict(
+                f"the volume `{volume.source}` is a tmpfs, which one container at a time may have",
+                hints=("use a volume without `type=tmpfs` for files that containers share",),
+            )
+        read_only = volume.read_only or "ro" in words
+        # docker's volumes are no `--tmpfs`: programs in them may be executed.
+        return replace(volume, kind="tmpfs", source="", read_only=read_only, options=("exec", *words))
+    if not os.path.exists(options["device"]):
+        raise NotFound(
+            f"the directory `{options['device']}` of the volume `{volume.source}` does not exist",
+            hints=(f"make it with `mkdir -p {options['device']}`",),
+        )
+    recursion = "" if "rbind" in words else "disabled"
+    words = tuple(word for word in words if word not in {"bind", "rbind", "ro", "rw"})
+    read_only = volume.read_only or "ro" in options.get("o", "").split(",")
+    return replace(
+        volume, kind="bind", source=options["device"], read_only=read_only, options=words, recursion=recursion
+    )
+
+
+def _check_options(options: "Mapping[str, str]") -> None:
+    """Refuse options that the local driver does not have, or that nothing here could mount."""
+    for key in options:
+        if key == "size":
+            raise Unsupported(
+                "the size of a volume cannot be limited",
+                hints=("a tmpfs has one: `--opt type=tmpfs --opt device=tmpfs --opt o=size=100m`",),
+            )
+        if key not in _OPTIONS:
+            raise InvalidArgument(f"the volume option `{key}` is unknown", hints=(f"there are {', '.join(_OPTIONS)}",))
+    kind, words = options.get("type", ""), options.get("o", "").split(",")
+    if not options.get("device"):
+        raise InvalidArgument("the volume options name no `device`", hints=("a tmpfs has `device=tmpfs`",))
+    if kind != "tmpfs" and not {"bind", "rbind"} & set(words):
+        raise Unsupported(
+            f"a volume of the type `{kind}` cannot be mounted: nothing is mounted on the machine for a container",
+            hints=("mount it by fstab(5), and bind it: `--opt type=none --opt o=bind --opt device=/PATH`",),
+        )
+    if kind != "tmpfs" and not options["device"].startswith("/"):
+        raise InvalidArgument(f"the device `{options['device']}` of a bind is no absolute path")
 
 
 def _make_bind_source(path: str) -> None:
@@ -112,7 +195,7 @@ def _make(
     Of two who make one volume at once the second's work goes into the trash.
     """
     fresh = _fresh(settings, volume)
-    if "nocopy" not in volume.options:
+    if "nocopy" not in volume.options and not volume.subpath:
         from sampan.engine import copyup  # most starts fill no volume
 
         copyup.fill(open_root, volume.destination, f"{fresh}/_data")
@@ -121,7 +204,7 @@ def _make(
             trash.discard(settings.root, fresh)
         else:
             os.rename(fresh, f"{settings.root}/volumes/{volume.source}")
-        _insert(database, volume.source, container.created, {})
+        _insert(database, volume.source, container.created, dict(volume.labels))
 
 
 def _fill_empty(
@@ -160,28 +243,42 @@ def _fresh(settings: "Settings", volume: VolumeMount) -> str:
     return fresh
 
 
-def _insert(database: "Database", name: str, created: int, labels: "Mapping[str, str]") -> None:
-    values = (name, created, render({"labels": dict(labels)}))
+def _insert(
+    database: "Database",
+    name: str,
+    created: int,
+    labels: "Mapping[str, str]",
+    options: "Mapping[str, str] | None" = None,
+) -> None:
+    values = (name, created, render({"labels": dict(labels)} | ({"options": dict(options)} if options else {})))
     if database.row("INSERT OR IGNORE INTO volumes(name, created, record) VALUES (?, ?, ?) RETURNING 1", values):
         journal.note(database.root, "create", name, {"driver": LOCAL}, journal.VOLUME)
 
 
 def create(
-    settings: "Settings", name: str = "", *, driver: str = LOCAL, labels: "Mapping[str, str] | None" = None
+    settings: "Settings",
+    name: str = "",
+    *,
+    driver: str = LOCAL,
+    labels: "Mapping[str, str] | None" = None,
+    options: "Mapping[str, str] | None" = None,
 ) -> str:
     """Make a volume and return its name, a random one where none was given; one that is there stays as it is (docker).
 
-    Raises InvalidArgument, Unsupported for another driver.
+    Raises InvalidArgument, Unsupported for another driver or options that nothing here can mount.
     """
-    if driver != LOCAL:
-        raise Unsupported(f"the volume driver `{driver}` is not there", hints=("there is `local`",))
+    from sampan.engine.mount_words import check_driver  # not on the way to a container
+
+    check_driver(driver)
+    if options:
+        _check_options(options)
     if labels and len(labels) > _MOST_LABELS:
         raise InvalidArgument(f"{len(labels)} labels are more than {_MOST_LABELS}")
     name = check_name(name) if name else os.urandom(ANONYMOUS_LENGTH // 2).hex()
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         os.makedirs(data(settings, name), 0o755, exist_ok=True)
-        _insert(database, name, time.time_ns(), labels or {})
+        _insert(database, name, time.time_ns(), labels or {}, options)
     return name
 
 
@@ -255,7 +352,7 @@ def prune(
 
 def is_anonymous(name: str) -> bool:
     """Tell whether nobody named this volume."""
-    return len(name) == ANONYMOUS_LENGTH and _HEX.issuperset(name)
+    return record.is_random(name)
 
 
 def _row(database: "Database", name: str) -> tuple[str, int, str]:
@@ -285,7 +382,8 @@ def _remove(database: "Database", settings: "Settings", name: str) -> None:
 
 
 def _document(settings: "Settings", name: str, created: int, text: str) -> "Document":
-    labels = dict(parse(text).get("labels") or {})
+    told = parse(text)
+    labels = dict(told.get("labels") or {})
     if is_anonymous(name):
         labels[_ANONYMOUS_LABEL] = ""
     return {
@@ -294,6 +392,6 @@ def _document(settings: "Settings", name: str, created: int, text: str) -> "Docu
         "Labels": labels,
         "Mountpoint": data(settings, name),
         "Name": name,
-        "Options": None,
+        "Options": told.get("options"),
         "Scope": "local",
     }

@@ -13,7 +13,7 @@ from sampan.network.endpoint import BRIDGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Docker's own bounds are the kernel's; ours keep a hostile file from filling memory.
 ENVIRONMENT_FILE_BYTES = 1 << 20
@@ -99,6 +99,76 @@ def parse_ulimit(text: str) -> Ulimit:
     return limit
 
 
+def parse_device(text: str) -> tuple[str, str, str]:
+    """Parse a `--device` word: `/dev/fuse`, `/dev/sda:/dev/xvda`, `/dev/sda:r`, `/dev/sda:/dev/xvda:rwm`."""
+    source, *rest = text.split(":")
+    access = rest.pop() if rest and _is_access(rest[-1]) else "rwm"
+    inside = rest.pop(0) if rest else source
+    if "=" in source and not source.startswith("/"):
+        raise Unsupported(
+            f"the device `{text}` is one of CDI's names, which are not there",
+            hints=("name the device's path: `--device /dev/dri/card0`",),
+        )
+    if rest or not source.startswith("/") or not inside.startswith("/"):
+        raise InvalidArgument(f"`{text}` is no device", hints=("write it like `/dev/here:/dev/inside:rwm`",))
+    return os.path.normpath(source), os.path.normpath(inside), access
+
+
+def _is_access(word: str) -> bool:
+    return bool(word) and len(set(word)) == len(word) and not word.strip("rwm")
+
+
+def check_device_rule(text: str) -> str:
+    """Return `text` if it is a `--device-cgroup-rule`: `c 1:3 rwm`, `b 8:* r`, `a *:* rwm`."""
+    kind, _, rest = text.partition(" ")
+    numbers, _, access = rest.partition(" ")
+    major, colon, minor = numbers.partition(":")
+    is_number = all(word == "*" or (word.isascii() and word.isdigit() and len(word) < 9) for word in (major, minor))
+    if kind not in {"a", "b", "c"} or not colon or not is_number or not _is_access(access):
+        raise InvalidArgument(f"`{text}` is no device rule", hints=("write it like `c 10:229 rwm` or `b 8:* r`",))
+    return text
+
+
+def check_cpuset(text: str) -> str:
+    """Return `text` if it is a list of processors or memory nodes: `0-3`, `0,2`."""
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not all(word.isascii() and word.isdigit() and len(word) < 6 for word in (first, last if dash else "0")):
+            raise InvalidArgument(f"`{text}` is no list of numbers", hints=("write it like `0-2` or `0,3`",))
+        if dash and int(last) < int(first):
+            raise InvalidArgument(f"`{part}` in `{text}` ends before it begins")
+    return text
+
+
+def parse_device_weight(text: str) -> tuple[str, int]:
+    """Parse a `--blkio-weight-device` word: `/dev/sda:200`."""
+    return _device_number(text, "`/dev/sda:200`", int)
+
+
+def parse_device_bytes(text: str) -> tuple[str, int]:
+    """Parse a `--device-read-bps` word: `/dev/sda:1mb`."""
+    from sampan.units import parse_size  # only with such a limit
+
+    return _device_number(text, "`/dev/sda:1mb`", parse_size)
+
+
+def parse_device_operations(text: str) -> tuple[str, int]:
+    """Parse a `--device-read-iops` word: `/dev/sda:1000`."""
+    return _device_number(text, "`/dev/sda:1000`", int)
+
+
+def _device_number(text: str, example: str, read: "Callable[[str], int]") -> tuple[str, int]:
+    path, _, number = text.rpartition(":")
+    try:
+        value = read(number)
+    except (ValueError, InvalidArgument) as error:
+        hints = (f"write it like {example}",)
+        raise InvalidArgument(f"`{text}` has no number behind the device", hints=hints) from error
+    if not path.startswith("/dev/") or value < 0:
+        raise InvalidArgument(f"`{text}` names no device and number", hints=(f"write it like {example}",))
+    return path, value
+
+
 def parse_signal(word: str) -> int:
     """Return the number of a signal: `TERM`, `SIGTERM`, `15`, `RTMIN+3`."""
     name, plus, offset = word.upper().removeprefix("SIG").partition("+")
@@ -155,19 +225,27 @@ def resolve_environment(
     return tuple(f"{key}={value}" for key, value in result.items())
 
 
-def _environment_file(path: str) -> list[str]:
-    """Read an `--env-file`: a `KEY=value` or `KEY` a line, `#` comments, nothing quoted (docker run(1))."""
+def read_labels(files: "Iterable[str]") -> dict[str, str]:
+    """Return the labels of the `--label-file` files."""
+    return dict(parse_pair(line) for file in files for line in _environment_file(file, "label"))
+
+
+def _environment_file(path: str, kind: str = "environment") -> list[str]:
+    """Read an `--env-file`: a `KEY=value` or `KEY` a line, `#` comments, nothing quoted (docker run(1)).
+
+    `kind` is what errors call it: a `--label-file` is read alike.
+    """
     try:
         with open(path, "rb") as file:
             content = file.read(ENVIRONMENT_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        raise NotFound(f"the environment file `{path}` does not exist") from error
+        raise NotFound(f"the {kind} file `{path}` does not exist") from error
     if len(content) > ENVIRONMENT_FILE_BYTES:
-        raise InvalidArgument(f"the environment file `{path}` is larger than {ENVIRONMENT_FILE_BYTES} bytes")
+        raise InvalidArgument(f"the {kind} file `{path}` is larger than {ENVIRONMENT_FILE_BYTES} bytes")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidArgument(f"the environment file `{path}` is not UTF-8") from error
+        raise InvalidArgument(f"the {kind} file `{path}` is not UTF-8") from error
     result = []
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.lstrip()
@@ -175,6 +253,7 @@ def _environment_file(path: str) -> list[str]:
             continue
         key = line.partition("=")[0]
         if not key or " " in key or "\t" in key:
-            raise InvalidArgument("this is no environment variable", at=Place(path, number, raw[:200]))
+            what = "environment variable" if kind == "environment" else kind
+            raise InvalidArgument(f"this is no {what}", at=Place(path, number, raw[:200]))
         result.append(line)
     return result

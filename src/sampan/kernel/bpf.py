@@ -1,7 +1,8 @@
 """The device program: which device nodes a cgroup v2 without a user namespace may open and make. bpf(2).
 
 A program of type CGROUP_DEVICE is run at each open and mknod with the kind, access, major and minor numbers of the
-device and says 1 or 0. Ours is docker's default list, the same as `devices.allow` has on cgroup v1.
+device and says 1 or 0. Ours is docker's default list, the same as `devices.allow` has on cgroup v1, and what a person
+allowed beside it. An access is a set of bits, and passes where one rule has all of them.
 """
 
 import ctypes
@@ -12,21 +13,33 @@ import struct
 from sampan.errors import Unsupported
 from sampan.kernel import syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # linux/bpf.h
 _PROG_LOAD, _PROG_ATTACH = 5, 8
 _TYPE_CGROUP_DEVICE, _ATTACH_DEVICE, _ALLOW_MULTI = 15, 6, 2
 _MKNOD = 1
+_ACCESS_BITS = {"m": _MKNOD, "r": 2, "w": 4}
+_KINDS = {"b": 1, "c": 2}
+_ANY_ACCESS = 7
 # (major, minor): null, zero, full, random, urandom, tty, console, ptmx; any minor of 136, the terminals.
 _ALLOWED = ((1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2), (136, None))
 _KIND_CHARACTER = 2
 # Classes and operations of the instruction set: LDX|MEM|W, JMP|JNE|K, ALU64|MOV|K, JMP|EXIT, ALU|RSH|K, ALU|AND|K, …
 _LOAD, _JNE, _MOV, _EXIT, _SHIFT, _AND, _COPY = 0x61, 0x55, 0xB7, 0x95, 0x74, 0x54, 0xBC
+_JSET = 0x45  # JMP|JSET|K: jump where a bit is set in both
 _CONTEXT, _KIND, _ACCESS, _MAJOR, _MINOR = 1, 2, 3, 4, 5  # registers
 
 
-def attach_device_program(cgroup_fd: int) -> None:
-    """Attach the default list to the cgroup v2 directory `cgroup_fd`; the cgroup keeps it. Raises Unsupported."""
-    instructions = _program()
+def attach_device_program(cgroup_fd: int, more: "Iterable[tuple[str, int | None, int | None, str]]" = ()) -> None:
+    """Attach the default list and `more` to the cgroup v2 directory `cgroup_fd`; the cgroup keeps it.
+
+    A rule of `more` is (`c`, `b` or `a`, major, minor, access of `rwm`); a number that is None is any. Raises
+    Unsupported.
+    """
+    instructions = _program(more)
     code = ctypes.create_string_buffer(instructions, len(instructions))
     license_name = ctypes.create_string_buffer(b"Apache-2.0")
     attributes = struct.pack(
@@ -48,7 +61,7 @@ def attach_device_program(cgroup_fd: int) -> None:
         raise
 
 
-def _program() -> bytes:
+def _program(more: "Iterable[tuple[str, int | None, int | None, str]]" = ()) -> bytes:
     """Return struct bpf_insn, 8 bytes each. R1 is the context: access_type (kind, access << 16), major, minor."""
     code = [
         _instruction(_LOAD, _KIND, _CONTEXT, offset=0),
@@ -67,7 +80,28 @@ def _program() -> bytes:
         for at, (register, value) in enumerate(checks):
             code.append(_instruction(_JNE, register, offset=left - at, value=value))
         code += _answer(1)
+    for rule in more:
+        code += _rule(*rule)
+        if rule == ("a", None, None, "rwm"):
+            # The kernel refuses a program with instructions that nothing reaches.
+            return b"".join(code)
     return b"".join([*code, *_answer(0)])
+
+
+def _rule(kind: str, major: int | None, minor: int | None, access: str) -> list[bytes]:
+    """Return the instructions that say 1 to what one rule allows, and go on otherwise."""
+    checks = [(_KIND, _KINDS[kind])] if kind in _KINDS else []
+    checks += [(register, n) for register, n in ((_MAJOR, major), (_MINOR, minor)) if n is not None]
+    bits = sum(_ACCESS_BITS[letter] for letter in set(access))
+    # A forbidden bit among the wanted ones goes on to the next rule.
+    left = len(checks) + 1 + (bits != _ANY_ACCESS)
+    code = []
+    if bits != _ANY_ACCESS:
+        code.append(_instruction(_JSET, _ACCESS, offset=left, value=_ANY_ACCESS & ~bits))
+        left -= 1
+    for at, (register, value) in enumerate(checks):
+        code.append(_instruction(_JNE, register, offset=left - at, value=value))
+    return code + _answer(1)
 
 
 def _answer(value: int) -> list[bytes]:

@@ -29,19 +29,32 @@ _PROPAGATION = {
     "shared": syscalls.MS_SHARED,
     "unbindable": syscalls.MS_UNBINDABLE,
 }
-# Words that say how to mount and reach neither the mount nor the file system.
-_DIRECTIVES = ("bind", "rbind", "idmap", "ridmap", "defaults")
+# Words that say how to mount and reach neither the mount nor the file system. TOP_ONLY: the attributes of a tree are
+# for its topmost mount alone; SUBPATH: what is cloned is below the source. They begin with `x-`, as fstab has it.
+TOP_ONLY, SUBPATH = "x-top-only", "x-subpath="
+_DIRECTIVES = ("bind", "rbind", "idmap", "ridmap", "defaults", TOP_ONLY)
 
 
 class Options:
     """Parsed option words: attributes to set and clear, propagation, and what is left for the file system itself."""
 
-    __slots__ = ("attributes_clear", "attributes_set", "data", "has_idmap", "is_recursive", "propagation")
+    __slots__ = (
+        "attributes_clear",
+        "attributes_set",
+        "data",
+        "has_idmap",
+        "is_recursive",
+        "is_top_only",
+        "propagation",
+        "subpath",
+    )
 
     def __init__(self, words: "tuple[str, ...]") -> None:
         self.attributes_set = self.attributes_clear = self.propagation = 0
         self.has_idmap = "idmap" in words or "ridmap" in words
         self.is_recursive = "rbind" in words
+        self.is_top_only = TOP_ONLY in words
+        self.subpath = next((word.removeprefix(SUBPATH) for word in words if word.startswith(SUBPATH)), "")
         data = []
         for word in words:
             if word in _ATTRIBUTES:
@@ -50,7 +63,7 @@ class Options:
                 self.attributes_clear = self.attributes_clear & ~to_set | to_clear
             elif word in _PROPAGATION or word[1:] in _PROPAGATION:
                 self.propagation = _PROPAGATION.get(word) or _PROPAGATION[word[1:]]
-            elif word not in _DIRECTIVES:
+            elif word not in _DIRECTIVES and not word.startswith(SUBPATH):
                 data.append(word)
         self.data = tuple(data)
 
@@ -82,19 +95,23 @@ def clone(path: str, options: Options, *, userns_fd: int | None = None, dirfd: i
     recursive = syscalls.AT_RECURSIVE if options.is_recursive else 0
     empty = 0 if path else syscalls.AT_EMPTY_PATH
     fd = syscalls.open_tree(dirfd, path, syscalls.OPEN_TREE_CLONE | recursive | empty)
-    to_set = options.attributes_set | (0 if userns_fd is None else syscalls.MOUNT_ATTR_IDMAP)
-    if not (to_set or options.attributes_clear or options.propagation):
-        return fd
+    idmap = 0 if userns_fd is None else syscalls.MOUNT_ATTR_IDMAP
+    of_all, of_top = (0, 0), (options.attributes_set, options.attributes_clear)
+    if not options.is_top_only:
+        of_all, of_top = of_top, of_all
     try:
-        syscalls.mount_setattr(
-            fd,
-            "",
-            syscalls.AT_EMPTY_PATH | recursive,
-            to_set,
-            options.attributes_clear,
-            propagation=options.propagation,
-            userns_fd=userns_fd or 0,
-        )
+        if idmap or any(of_all) or options.propagation:
+            syscalls.mount_setattr(
+                fd,
+                "",
+                syscalls.AT_EMPTY_PATH | recursive,
+                of_all[0] | idmap,
+                of_all[1],
+                propagation=options.propagation,
+                userns_fd=userns_fd or 0,
+            )
+        if any(of_top):
+            syscalls.mount_setattr(fd, "", syscalls.AT_EMPTY_PATH, *of_top)
     except OSError as error:
         os.close(fd)
         error.filename = path

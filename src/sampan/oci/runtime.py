@@ -83,16 +83,40 @@ class Device:
         }
 
 
+# What a limit of one block device limits -> its key in config-linux.md#block-io.
+IO_KINDS = {
+    "weight": "weightDevice",
+    "read_bps": "throttleReadBpsDevice",
+    "write_bps": "throttleWriteBpsDevice",
+    "read_iops": "throttleReadIOPSDevice",
+    "write_iops": "throttleWriteIOPSDevice",
+}
+
+
 class Resources:
-    """Limits; None means no limit was asked for. Bytes, microseconds, counts."""
+    """Limits; None means no limit was asked for. Bytes, microseconds, counts.
+
+    `cpuset_cpus` and `cpuset_mems` are the kernel's lists (`0-2,4`). `io_limits` are (kind of IO_KINDS, major, minor,
+    value): weights, bytes or operations a second. `device_rules` are the devices that may be used beside the default
+    ones: (`c`, `b` or `a`, major, minor, access of `rwm`), a number None being any.
+    """
 
     __slots__ = (
+        "blkio_weight",
         "cpu_period_us",
         "cpu_quota_us",
+        "cpu_rt_period_us",
+        "cpu_rt_runtime_us",
         "cpu_shares",
+        "cpuset_cpus",
+        "cpuset_mems",
+        "device_rules",
+        "io_limits",
         "memory_bytes",
         "memory_reservation_bytes",
         "memory_swap_bytes",
+        "memory_swappiness",
+        "oom_kill_disable",
         "pids",
     )
 
@@ -102,17 +126,35 @@ class Resources:
         memory_bytes: int | None = None,
         memory_swap_bytes: int | None = None,
         memory_reservation_bytes: int | None = None,
+        memory_swappiness: int | None = None,
+        oom_kill_disable: bool | None = None,
         cpu_quota_us: int | None = None,
         cpu_period_us: int | None = None,
+        cpu_rt_period_us: int | None = None,
+        cpu_rt_runtime_us: int | None = None,
         cpu_shares: int | None = None,
+        cpuset_cpus: str | None = None,
+        cpuset_mems: str | None = None,
+        blkio_weight: int | None = None,
+        io_limits: "tuple[tuple[str, int, int, int], ...] | None" = None,
+        device_rules: "tuple[tuple[str, int | None, int | None, str], ...] | None" = None,
         pids: int | None = None,
     ) -> None:
         self.memory_bytes = memory_bytes
         self.memory_swap_bytes = memory_swap_bytes  # memory and swap together, docker's meaning; -1 is unlimited
         self.memory_reservation_bytes = memory_reservation_bytes  # what it may keep when memory is short
+        self.memory_swappiness = memory_swappiness
+        self.oom_kill_disable = oom_kill_disable
         self.cpu_quota_us = cpu_quota_us
         self.cpu_period_us = cpu_period_us
+        self.cpu_rt_period_us = cpu_rt_period_us
+        self.cpu_rt_runtime_us = cpu_rt_runtime_us
         self.cpu_shares = cpu_shares
+        self.cpuset_cpus = cpuset_cpus
+        self.cpuset_mems = cpuset_mems
+        self.blkio_weight = blkio_weight
+        self.io_limits = io_limits
+        self.device_rules = device_rules
         self.pids = pids
 
     def is_empty(self) -> bool:
@@ -125,10 +167,41 @@ class Resources:
             "limit": self.memory_bytes,
             "swap": self.memory_swap_bytes,
             "reservation": self.memory_reservation_bytes,
+            "swappiness": self.memory_swappiness,
+            "disableOOMKiller": self.oom_kill_disable,
         }
-        cpu = {"shares": self.cpu_shares, "quota": self.cpu_quota_us, "period": self.cpu_period_us}
-        parts = {"memory": _present(memory), "cpu": _present(cpu), "pids": _present({"limit": self.pids})}
+        cpu = {
+            "shares": self.cpu_shares,
+            "quota": self.cpu_quota_us,
+            "period": self.cpu_period_us,
+            "realtimePeriod": self.cpu_rt_period_us,
+            "realtimeRuntime": self.cpu_rt_runtime_us,
+            "cpus": self.cpuset_cpus,
+            "mems": self.cpuset_mems,
+        }
+        parts: Document = {
+            "memory": _present(memory),
+            "cpu": _present(cpu),
+            "pids": _present({"limit": self.pids}),
+            "blockIO": _present({"weight": self.blkio_weight}) | _io_document(self.io_limits or ()),
+        }
+        if self.device_rules is not None:
+            rules = [
+                _present({"allow": True, "type": kind, "major": major, "minor": minor, "access": access})
+                for kind, major, minor, access in self.device_rules
+            ]
+            parts["devices"] = [{"allow": False, "access": "rwm"}, *rules]
         return {key: part for key, part in parts.items() if part}
+
+
+def _io_document(limits: "tuple[tuple[str, int, int, int], ...]") -> "dict[str, object]":
+    document: dict[str, object] = {}
+    for name, key in IO_KINDS.items():
+        word = "weight" if name == "weight" else "rate"
+        found = [{"major": major, "minor": minor, word: value} for kind, major, minor, value in limits if kind == name]
+        if found:
+            document[key] = found
+    return document
 
 
 class Process:
@@ -310,7 +383,7 @@ class Spec:
             namespaces={n["type"]: n.get("path", "") for n in linux.get("namespaces", ())},
             uid_mappings=tuple(_parse_mapping(m) for m in linux.get("uidMappings", ())),
             gid_mappings=tuple(_parse_mapping(m) for m in linux.get("gidMappings", ())),
-            devices=tuple(_parse_device(d) for d in linux.get("devices", ())),
+            devices=tuple(parse_device(d) for d in linux.get("devices", ())),
             cgroups_path=linux.get("cgroupsPath", ""),
             resources=_parse_resources(linux.get("resources", {})),
             seccomp=linux.get("seccomp"),
@@ -348,7 +421,8 @@ def _parse_mapping(document: "Document") -> IdMapping:
     return IdMapping(document["containerID"], document["hostID"], document["size"])
 
 
-def _parse_device(document: "Document") -> Device:
+def parse_device(document: "Document") -> Device:
+    """Read what `Device.document` wrote."""
     return Device(
         document["path"],
         document["type"],
@@ -361,13 +435,32 @@ def _parse_device(document: "Document") -> Device:
 
 
 def _parse_resources(document: "Document") -> Resources:
-    memory, cpu = document.get("memory", {}), document.get("cpu", {})
+    memory, cpu, io = document.get("memory", {}), document.get("cpu", {}), document.get("blockIO", {})
+    limits = tuple(
+        (name, told["major"], told["minor"], told["weight" if name == "weight" else "rate"])
+        for name, key in IO_KINDS.items()
+        for told in io.get(key, ())
+    )
+    rules = tuple(
+        (rule.get("type", "a"), rule.get("major"), rule.get("minor"), rule.get("access", ""))
+        for rule in document.get("devices", ())
+        if rule["allow"]
+    )
     return Resources(
         memory_bytes=memory.get("limit"),
         memory_swap_bytes=memory.get("swap"),
         memory_reservation_bytes=memory.get("reservation"),
+        memory_swappiness=memory.get("swappiness"),
+        oom_kill_disable=memory.get("disableOOMKiller"),
         cpu_quota_us=cpu.get("quota"),
         cpu_period_us=cpu.get("period"),
+        cpu_rt_period_us=cpu.get("realtimePeriod"),
+        cpu_rt_runtime_us=cpu.get("realtimeRuntime"),
         cpu_shares=cpu.get("shares"),
+        cpuset_cpus=cpu.get("cpus"),
+        cpuset_mems=cpu.get("mems"),
+        blkio_weight=io.get("weight"),
+        io_limits=limits or None,
+        device_rules=rules if "devices" in document else None,
         pids=document.get("pids", {}).get("limit"),
     )

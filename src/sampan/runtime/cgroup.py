@@ -72,10 +72,11 @@ if TYPE_CHECKING:
 
         controllers: tuple[str, ...]
 
-        def create(self, container_id: str, resources: Resources, *, devices: bool) -> Cgroup:
+        def create(self, container_id: str, resources: Resources, *, devices: bool, parent: str = "") -> Cgroup:
             """Make the group of a container with its limits set; raises Unsupported for one that cannot be.
 
-            `devices` adds the device rules that a container without a user namespace needs.
+            `devices` adds the device rules that a container without a user namespace needs. `parent` is a
+            `--cgroup-parent`: the group, below the root, that this one is made in.
             """
 
         def enter_monitor(self) -> None:
@@ -118,7 +119,7 @@ def parse(document: "Document") -> "Cgroup":
     if document["cgroup"] == 1:
         from sampan.runtime import cgroup_v1
 
-        return cgroup_v1.Cgroup(document["directories"])
+        return cgroup_v1.Cgroup(document["directories"], document.get("made"))
     from sampan.runtime import cgroup_v2
 
-    return cgroup_v2.Cgroup(document["directory"])
+    return cgroup_v2.Cgroup(document["directory"], document.get("made"))

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from sampan.settings.configuration import Settings
 
 _WANTED = ("cpu", "memory", "pids")
+# Given to the children only once one of them has such a limit: each controller costs every group of the machine.
+_ON_DEMAND = {"cpuset_cpus": "cpuset", "cpuset_mems": "cpuset", "blkio_weight": "io", "io_limits": "io"}
 _NAME = "sampan"
 _USER_HINT = "limits need a writable cgroup hierarchy: a normal user gets one by systemd (`loginctl enable-linger`)"
+_DELEGATE_HINT = (
+    "the group was not given it: for a normal user `systemctl edit user@.service`, as root, with "
+    "`[Service]` and `Delegate=cpu cpuset io memory pids`"
+)
 
 
 def mount_point() -> str | None:
@@ -63,22 +69,29 @@ class Parent:
         self._scope = scope
         self.controllers = controllers
 
-    def create(self, container_id: str, resources: "Resources", *, devices: bool) -> "Cgroup":
+    def create(self, container_id: str, resources: "Resources", *, devices: bool, parent: str = "") -> "Cgroup":
         """Make the container's group; see cgroup.Parent. The calling monitor entered its own leaf before."""
-        if self._directory and not self._scope:
-            _enable(self._directory)
-        cgroupfs.require(resources, self._available(), _USER_HINT)
-        if not self._directory:
+        directory, made = self._directory, list[str]()
+        if parent:
+            directory, made = self._own_parent(cgroupfs.parent_of(parent), parent)
+        elif directory and not self._scope:
+            _enable(directory)
+        if directory:
+            _enable_for(directory, resources)
+        cgroupfs.require(resources, _available(directory), _DELEGATE_HINT if directory else _USER_HINT)
+        if not directory:
+            if resources.device_rules:
+                raise Unsupported("the access to devices cannot be limited here", hints=(_USER_HINT,))
             return Cgroup("")
-        group = Cgroup(f"{self._directory}/{container_id}")
+        group = Cgroup(f"{directory}/{container_id}", made)
         try:
             cgroupfs.make(group.directory)
             _apply(group.directory, resources)
             group.open()
-            if devices:
+            if devices or resources.device_rules is not None:
                 from sampan.kernel import bpf
 
-                bpf.attach_device_program(group.fd or 0)
+                bpf.attach_device_program(group.fd or 0, resources.device_rules or ())
         except BaseException:
             group.close()
             group.remove()
@@ -103,17 +116,42 @@ class Parent:
             except OSError:  # others are in there
                 pass
 
-    def _available(self) -> tuple[str, ...]:
-        return tuple(cgroupfs.read(f"{self._directory}/cgroup.subtree_control").split()) if self._directory else ()
+    def _own_parent(self, path: str, word: str) -> tuple[str, list[str]]:
+        """Make the group that a person named, below the root, and give it the controllers; return it and the new ones.
+
+        Under systemd all groups are units of its own.
+        """
+        if self._scope or not self._directory or not path:
+            raise Unsupported(
+                f"`--cgroup-parent {word}` cannot be had here: systemd owns the cgroups, or nobody may make any",
+                hints=("leave it out: all containers are in the unit `sampan.scope`, which may have limits",),
+            )
+        above, made = os.path.dirname(self._directory), list[str]()
+        for part in path.split("/"):
+            _enable(above)
+            above = f"{above}/{part}"
+            if not os.path.isdir(above):
+                cgroupfs.make(above)
+                made.append(above)
+        try:
+            _enable(above)
+        except OSError as error:
+            raise Unsupported(
+                f"`--cgroup-parent {word}` cannot hold containers: there are processes in it, or it is no domain",
+                hints=("name a group without processes of its own",),
+            ) from error
+        return above, made
 
 
 class Cgroup:
     """One container's group; satisfies cgroup.Cgroup. Without a directory it is the caller's own, and has no limits."""
 
-    __slots__ = ("directory", "fd")
+    __slots__ = ("_made", "directory", "fd")
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, made: "list[str] | None" = None) -> None:
         self.directory = directory
+        # Groups above this one that were made for it: they go with it if nobody else is in there.
+        self._made = made or []
         self.fd: int | None = None
 
     def open(self) -> None:
@@ -131,8 +169,10 @@ class Cgroup:
 
     def apply(self, resources: "Resources") -> None:
         """Set limits of a group that is in use; see cgroup.Cgroup."""
+        if self.directory:
+            _enable_for(os.path.dirname(self.directory), resources)
         found = cgroupfs.read(f"{self.directory}/cgroup.controllers").split() if self.directory else ()
-        cgroupfs.require(resources, tuple(found), _USER_HINT)
+        cgroupfs.require(resources, tuple(found), _DELEGATE_HINT if self.directory else _USER_HINT)
         _apply(self.directory, resources)
 
     def oom_kills(self) -> int:
@@ -173,6 +213,11 @@ class Cgroup:
         """Remove the directory and those a container made below it; see cgroup.Cgroup."""
         if self.directory:
             cgroupfs.retry_removal(lambda: _remove_tree(self.directory))
+        for directory in reversed(self._made):
+            try:
+                os.rmdir(directory)
+            except OSError:  # others are in there
+                break
 
     def close(self) -> None:
         """Close the directory."""
@@ -182,20 +227,37 @@ class Cgroup:
 
     def document(self) -> "Document":
         """Name the directory."""
-        return {"cgroup": 2, "directory": self.directory}
+        return {"cgroup": 2, "directory": self.directory, **({"made": self._made} if self._made else {})}
 
 
-def _enable(directory: str) -> tuple[str, ...]:
+def _available(directory: str) -> tuple[str, ...]:
+    return tuple(cgroupfs.read(f"{directory}/cgroup.subtree_control").split()) if directory else ()
+
+
+def _enable(directory: str, wanted: tuple[str, ...] = _WANTED) -> tuple[str, ...]:
     """Give the children of `directory` the controllers we use; return those they have."""
     present = cgroupfs.read(f"{directory}/cgroup.controllers").split()
     enabled = cgroupfs.read(f"{directory}/cgroup.subtree_control").split()
-    missing = [f"+{name}" for name in _WANTED if name in present and name not in enabled]
+    missing = [f"+{name}" for name in wanted if name in present and name not in enabled]
     if missing:
         cgroupfs.write(f"{directory}/cgroup.subtree_control", " ".join(missing))
-    return tuple(name for name in _WANTED if name in present)
+    return tuple(name for name in wanted if name in present)
+
+
+def _enable_for(directory: str, resources: "Resources") -> None:
+    """Give the children of `directory` those controllers that only some limits need; `require` says what is missing."""
+    wanted = tuple({name for field, name in _ON_DEMAND.items() if getattr(resources, field) is not None})
+    if not wanted:
+        return
+    for path in (os.path.dirname(directory), directory):
+        try:
+            _enable(path, wanted)
+        except OSError:  # not ours to change: systemd has done it, or a normal user was given no more
+            continue
 
 
 def _apply(directory: str, resources: "Resources") -> None:
+    _refuse(resources)
     if resources.memory_bytes is not None:
         cgroupfs.limit(f"{directory}/memory.max", _or_max(resources.memory_bytes), "--memory")
         swap = resources.memory_swap_bytes
@@ -211,15 +273,55 @@ def _apply(directory: str, resources: "Resources") -> None:
         # As runc and crun convert it: what is protected, as far as it can be.
         value = str(max(0, resources.memory_reservation_bytes))
         cgroupfs.limit(f"{directory}/memory.low", value, "--memory-reservation")
-    if resources.cpu_quota_us is not None:
-        value = f"{_or_max(resources.cpu_quota_us)} {resources.cpu_period_us or 100_000}"
+    if resources.cpu_quota_us is not None or resources.cpu_period_us is not None:
+        quota = -1 if resources.cpu_quota_us is None else resources.cpu_quota_us
+        value = f"{_or_max(quota)} {resources.cpu_period_us or 100_000}"
         cgroupfs.limit(f"{directory}/cpu.max", value, "--cpus")
     if resources.cpu_shares is not None:
         # runtime-spec config-linux.md#cpu: shares 2..262144 to weight 1..10000, as runc and crun convert them.
         weight = 1 + (max(resources.cpu_shares, 2) - 2) * 9999 // 262142
         cgroupfs.limit(f"{directory}/cpu.weight", str(weight), "--cpu-shares")
+    cgroupfs.limit_cpuset(directory, resources)
+    _limit_io(directory, resources)
     if resources.pids is not None:
         cgroupfs.limit(f"{directory}/pids.max", _or_max(resources.pids), "--pids-limit")
+
+
+def _refuse(resources: "Resources") -> None:
+    """Refuse what only version 1 has, and docker passes over with a warning."""
+    for value, flag in (
+        (resources.memory_swappiness, "--memory-swappiness"),
+        (resources.oom_kill_disable, "--oom-kill-disable"),
+        (resources.cpu_rt_period_us, "--cpu-rt-period"),
+        (resources.cpu_rt_runtime_us, "--cpu-rt-runtime"),
+    ):
+        if value is not None:
+            raise Unsupported(
+                f"`{flag}` cannot be applied here: cgroup v2 has no such limit, only v1 had",
+                hints=(f"run without `{flag}`",),
+            )
+
+
+def _limit_io(directory: str, resources: "Resources") -> None:
+    # Which of both names there is depends on what the kernel was built with; only bfq's takes docker's numbers as such.
+    has_bfq = os.path.exists(f"{directory}/io.bfq.weight")
+    file = f"{directory}/io.{'bfq.' if has_bfq else ''}weight"
+    if resources.blkio_weight is not None:
+        cgroupfs.require_weights("--blkio-weight")
+        cgroupfs.limit(file, f"default {_io_weight(resources.blkio_weight, has_bfq=has_bfq)}", "--blkio-weight")
+    for kind, major, minor, value in resources.io_limits or ():
+        flag = cgroupfs.IO_FLAGS[kind]
+        if kind == "weight":
+            cgroupfs.require_weights(flag)
+            cgroupfs.limit(file, f"{major}:{minor} {_io_weight(value, has_bfq=has_bfq)}", flag)
+        else:
+            word = f"{kind[0]}{kind.rpartition('_')[2]}"
+            cgroupfs.limit(f"{directory}/io.max", f"{major}:{minor} {word}={value}", flag, cgroupfs.WHOLE_HINT)
+
+
+def _io_weight(weight: int, *, has_bfq: bool) -> int:
+    """Return docker's 10..1000 as io.weight's 1..10000, as runc and crun convert it."""
+    return weight if has_bfq else 1 + (weight - 10) * 9999 // 990
 
 
 def _or_max(value: int) -> str:

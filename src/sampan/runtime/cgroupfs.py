@@ -4,7 +4,7 @@ import errno
 import os
 import time
 
-from sampan.errors import Conflict, Unsupported
+from sampan.errors import Conflict, InvalidArgument, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,14 +13,26 @@ if TYPE_CHECKING:
     from sampan.oci.runtime import Resources
 
 # The kernel's answers to a limit that it cannot or will not apply.
-_REFUSALS = (errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY, errno.ERANGE)
-# What a resource needs, for the message of a limit that cannot be applied.
+_REFUSALS = (
+    errno.ENOENT, errno.EINVAL, errno.EACCES, errno.EROFS, errno.EBUSY, errno.ERANGE, errno.ENODEV, errno.EPERM,
+    errno.ENOSPC, errno.EOPNOTSUPP,
+)  # fmt: skip
+# What a resource needs, for the message of a limit that cannot be applied; what v2 calls io was blkio.
 _NEEDS = (
     ("memory_bytes", "memory", "--memory"),
     ("memory_swap_bytes", "memory", "--memory-swap"),
     ("memory_reservation_bytes", "memory", "--memory-reservation"),
+    ("memory_swappiness", "memory", "--memory-swappiness"),
+    ("oom_kill_disable", "memory", "--oom-kill-disable"),
     ("cpu_quota_us", "cpu", "--cpus"),
+    ("cpu_period_us", "cpu", "--cpu-period"),
+    ("cpu_rt_period_us", "cpu", "--cpu-rt-period"),
+    ("cpu_rt_runtime_us", "cpu", "--cpu-rt-runtime"),
     ("cpu_shares", "cpu", "--cpu-shares"),
+    ("cpuset_cpus", "cpuset", "--cpuset-cpus"),
+    ("cpuset_mems", "cpuset", "--cpuset-mems"),
+    ("blkio_weight", "io", "--blkio-weight"),
+    ("io_limits", "io", "a limit of a block device"),
     ("pids", "pids", "--pids-limit"),
 )
 
@@ -41,6 +53,14 @@ def write(path: str, value: str) -> None:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
+
+
+def parent_of(word: str) -> str:
+    """Return a `--cgroup-parent` as a path below the root group, without slashes around it; raises InvalidArgument."""
+    parts = [part for part in word.split("/") if part]
+    if any(part in {".", ".."} or "\0" in part for part in parts):
+        raise InvalidArgument(f"`{word}` is no path of a cgroup", hints=("write it like `/batch/slow`",))
+    return "/".join(parts)
 
 
 def make(directory: str) -> None:
@@ -69,14 +89,53 @@ def _insist(action: "Callable[[], None]", tries: int = 100) -> None:
     return None
 
 
-def limit(path: str, value: str, flag: str) -> None:
+def limit(path: str, value: str, flag: str, hint: str = "") -> None:
     """Write the value of the limit that `flag` asked for; raises Unsupported where the kernel refuses."""
     try:
         write(path, value)
     except OSError as error:
         if error.errno in _REFUSALS:
-            raise Unsupported(f"the kernel refuses the limit `{flag}` of {value}") from error
+            raise Unsupported(
+                f"the kernel refuses the limit `{flag}` of {value}", hints=(hint,) if hint else ()
+            ) from error
         raise
+
+
+def limit_cpuset(directory: str, resources: "Resources") -> None:
+    """Set the processors and memory nodes that were asked for, in a group of the cpuset controller."""
+    for value, name, flag in (
+        (resources.cpuset_cpus, "cpus", "--cpuset-cpus"),
+        (resources.cpuset_mems, "mems", "--cpuset-mems"),
+    ):
+        if value is not None:
+            kind = "cpu" if name == "cpus" else "node"
+            online = read(f"/sys/devices/system/{kind}/online").strip() or "0"
+            limit(f"{directory}/cpuset.{name}", value, flag, f"this machine has {online}")
+
+
+def require_weights(flag: str) -> None:
+    """Raise Unsupported where the kernel takes weights of disks and no disk of this machine heeds them."""
+    schedulers = (read(f"/sys/block/{name}/queue/scheduler") for name in os.listdir("/sys/block"))
+    if any("[bfq]" in text for text in schedulers) or "enable=1" in read("/sys/fs/cgroup/io.cost.qos"):
+        return
+    raise Unsupported(
+        f"`{flag}` cannot be applied here: no disk of this machine weighs its users",
+        hints=(
+            "as root: `echo bfq > /sys/block/DISK/queue/scheduler`",
+            "limits of bytes and operations a second need nothing of the kind: `--device-write-bps`",
+        ),
+    )
+
+
+WHOLE_HINT = "such limits are of a whole disk, not of a partition or another kind of device"
+# How docker calls the limits of one block device.
+IO_FLAGS = {
+    "weight": "--blkio-weight-device",
+    "read_bps": "--device-read-bps",
+    "write_bps": "--device-write-bps",
+    "read_iops": "--device-read-iops",
+    "write_iops": "--device-write-iops",
+}
 
 
 def processes(directory: str) -> list[int]:
@@ -98,9 +157,13 @@ def require(resources: "Resources", controllers: tuple[str, ...], hint: str) -> 
     for attribute, controller, flag in _NEEDS:
         if getattr(resources, attribute) is not None and controller not in controllers:
             raise Unsupported(
-                f"`{flag}` cannot be applied here: the cgroup controller `{controller}` is not available",
-                hints=(hint, f"run without `{flag}` to go on without this limit"),
+                f"{_quoted(flag)} cannot be applied here: the cgroup controller `{controller}` is not available",
+                hints=(hint, f"run without {_quoted(flag)} to go on without this limit"),
             )
+
+
+def _quoted(flag: str) -> str:
+    return f"`{flag}`" if flag.startswith("-") else flag
 
 
 def await_frozen(is_frozen: "Callable[[], bool]", thaw: "Callable[[], None]", *, timeout_seconds: float = 5.0) -> None:

@@ -3,6 +3,9 @@
 Theory: whoever may call mknod(2) (the machine's root) makes /dev before the container's user namespace is entered, with
 nodes that belong to the container's root: no bind for each node, and nodes that are 0660 on the machine work. A normal
 user may not; then the child makes an empty tmpfs and binds the machine's nodes over empty files.
+
+A node outside /dev is made in /dev as well, under a name of its own; the child binds it to its place and takes the name
+away. So it too has the owner and mode that were wanted, which a bind of the machine's node would not.
 """
 
 import errno
@@ -50,8 +53,8 @@ def open_dev(spec: "Spec", options: "tuple[str, ...]") -> int | None:
     data = (*words.data, f"uid={uid or 0}", f"gid={gid or 0}")
     fd = mount.filesystem("tmpfs", data, words.attributes_set & ~syscalls.MOUNT_ATTR_NODEV)
     try:
-        for device in all_of(spec):
-            _make_node(fd, device, spec)
+        for number, device in enumerate(all_of(spec)):
+            _make_node(fd, _name_in_dev(device) or _hidden(number), device, spec)
     except PermissionError:
         os.close(fd)
         return None
@@ -67,11 +70,13 @@ def open_dev(spec: "Spec", options: "tuple[str, ...]") -> int | None:
     return fd
 
 
-def _make_node(dev_fd: int, device: Device, spec: "Spec") -> None:
-    """Make `device` below the tmpfs; one outside /dev is left to `bind`."""
-    name = _name_in_dev(device)
-    if name is None:
-        return
+def _hidden(number: int) -> str:
+    """Return what the `number`th device is called in /dev until it is bound elsewhere."""
+    return f".sampan-{number}"
+
+
+def _make_node(dev_fd: int, name: str, device: Device, spec: "Spec") -> None:
+    """Make `device` as `name` below the tmpfs."""
     for end in (at for at, letter in enumerate(name) if letter == "/"):
         try:
             os.mkdir(name[:end], 0o755, dir_fd=dev_fd)
@@ -101,10 +106,22 @@ def make_by_bind(root_fd: int, spec: "Spec") -> None:
 
 
 def bind_outside_dev(root_fd: int, spec: "Spec") -> None:
-    """Bind the devices that were asked for at a path outside /dev."""
-    for device in spec.devices:
-        if _name_in_dev(device) is None:
+    """Bind the devices that were asked for at a path outside /dev: the nodes of `open_dev`, else the machine's."""
+    for number, device in enumerate(all_of(spec)):
+        if _name_in_dev(device) is not None:
+            continue
+        try:
+            # SECURITY: no link leads there, for /dev was made by us a moment ago; nothing of the image has run.
+            node = target.find(root_fd, f"/dev/{_hidden(number)}", resolve=syscalls.RESOLVE_NO_SYMLINKS)
+        except FileNotFoundError:
             bind(root_fd, device)
+            continue
+        fd = mount.clone("", mount.Options(()), dirfd=node)
+        os.close(node)
+        _attach(root_fd, device, fd)
+        dev_fd = target.find(root_fd, "/dev", os.O_DIRECTORY)
+        os.unlink(_hidden(number), dir_fd=dev_fd)
+        os.close(dev_fd)
 
 
 def bind(root_fd: int, device: Device) -> None:
@@ -113,7 +130,11 @@ def bind(root_fd: int, device: Device) -> None:
     path = device.path if _is_node(device.path, device) else source
     if not _is_node(path, device):
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), device.path)
-    fd = mount.clone(path, mount.Options(()))
+    _attach(root_fd, device, mount.clone(path, mount.Options(())))
+
+
+def _attach(root_fd: int, device: Device, fd: int) -> None:
+    """Attach the detached mount `fd` where `device` is wanted, and close it."""
     try:
         place = target.find_or_make(root_fd, device.path, is_directory=False)
         try:

@@ -188,7 +188,7 @@ def _show(spec: "Spec", base: str, root: "Callable[[int | None], int]", userns_f
             continue
         place = f"{base}/{number}"
         _attach_bind(process.open_bind(entry, userns_fd), place)
-        words = tuple(word for word in entry.options if word not in ("idmap", "ridmap"))
+        words = tuple(w for w in entry.options if w not in ("idmap", "ridmap") and not w.startswith("x-"))
         mounts.append(Mount(entry.destination, entry.type, place, words))
     shown = Spec.parse(spec.document())
     shown.root_path, shown.mounts = f"{base}/root", tuple(mounts)

@@ -14,7 +14,7 @@ import stat
 
 from sampan.errors import CommandNotExecutable, CommandNotFound, InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.kernel import capability, mount, syscalls
-from sampan.runtime import channel, device, filesystem, idmap, init, namespaces, rootfs
+from sampan.runtime import channel, device, filesystem, idmap, init, namespaces, rootfs, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -325,13 +325,32 @@ def open_bind(entry: "Mount", userns_fd: int | None) -> int:
     options = mount.Options(entry.options)
     mapped_fd = userns_fd if options.has_idmap else None
     try:
+        if options.subpath:
+            return _open_below(entry.source, options, mapped_fd)
         return mount.clone(entry.source, options, userns_fd=mapped_fd)
     except FileNotFoundError as error:
-        raise NotFound(f"the bind source `{entry.source}` does not exist") from error
+        below = f" (`{options.subpath}` in it)" if options.subpath else ""
+        raise NotFound(f"the bind source `{entry.source}`{below} does not exist") from error
     except OSError as error:
         if mapped_fd is None or error.errno not in (errno.EINVAL, errno.EPERM):
             raise SampanError(f"cannot open the bind source `{entry.source}`") from error
         raise rootfs.cannot_be_idmapped(entry.source) from error
+
+
+def _open_below(source: str, options: mount.Options, userns_fd: int | None) -> int:
+    """Clone what is at the subpath of a volume.
+
+    SECURITY: other containers may write there, so no link in it may lead out of it, whatever happens meanwhile.
+    """
+    root_fd = os.open(source, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = target.find(root_fd, options.subpath)
+    finally:
+        os.close(root_fd)
+    try:
+        return mount.clone("", options, userns_fd=userns_fd, dirfd=fd)
+    finally:
+        os.close(fd)
 
 
 def _own_pipes(

@@ -46,11 +46,8 @@ def _read_1(directories: dict[str, str], pids: list[int]) -> Usage:
     charged = _number(f"{memory}/memory.usage_in_bytes")
     idle = cgroupfs.counter(cgroupfs.read(f"{memory}/memory.stat"), "total_inactive_file")
     limit = _number(f"{memory}/memory.limit_in_bytes")
-    found = (
-        _blkio(cgroupfs.read(f"{directories['blkio']}/blkio.throttle.io_service_bytes_recursive"))
-        if "blkio" in directories
-        else None
-    )
+    # The group is there only while the container has a limit of that kind: `cgroup_v1`.
+    found = _blkio(cgroupfs.read(f"{directories.get('blkio', '')}/blkio.throttle.io_service_bytes_recursive"))
     return Usage(
         cpu_ns=_number(f"{account}/cpuacct.usage"),
         memory_bytes=_without(charged, idle),

@@ -21,6 +21,7 @@ class Settings:
 
     `root` is SAMPAN_ROOT (lasting state), `run` is SAMPAN_RUN (nothing that must last). `uid` is the effective user.
     `userns` is `auto` or `host`; `idmap` is `auto`, `idmap` or `shift` (how image ids reach the disk, decision 3);
+    `init` is the path of the init of `--init`, `""` for whichever there is;
     `build_cache` is `trace` or `files` (when a RUN runs again, decision 9); `debian_mirror` overrides apt's;
     `registries` is by the registry's name; `docker_file` is docker's config.json, which need not be there;
     `environment` is the caller's, for those who pass it on.
@@ -32,6 +33,7 @@ class Settings:
         "docker_file",
         "environment",
         "idmap",
+        "init",
         "registries",
         "root",
         "run",
@@ -58,6 +60,7 @@ class Settings:
         file, self.registries = _read(own_file) or _read(SYSTEM_FILE) or _NOTHING
         self.userns = environment.get("SAMPAN_USERNS") or file.get("userns", "auto")
         self.idmap = environment.get("SAMPAN_IDMAP") or file.get("idmap", "auto")
+        self.init = environment.get("SAMPAN_INIT") or file.get("init", "")
         self.runtime = environment.get("SAMPAN_RUNTIME") or file.get("runtime", "sampan")
         self.build_cache = environment.get("SAMPAN_BUILD_CACHE") or file.get("build.cache", "trace")
         self.debian_mirror = environment.get("SAMPAN_DEBIAN_MIRROR") or file.get("bootstrap.mirror", "")
@@ -78,7 +81,7 @@ def _runtime_directory(uid: int) -> str:
 
 
 # Every key of config.toml, dotted, but for those of `registry`; an unknown one is an error that suggests the nearest.
-KEYS = ("userns", "idmap", "runtime", "build.cache", "bootstrap.mirror")
+KEYS = ("userns", "idmap", "init", "runtime", "build.cache", "bootstrap.mirror")
 _NOTHING: "tuple[dict[str, str], dict[str, Registry]]" = ({}, {})
 
 

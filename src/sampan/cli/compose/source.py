@@ -79,6 +79,12 @@ class ImageSource:
         """Return a build argument's value; one without a value has the environment's."""
         return self._settings.environment.get(name) if value is None else value
 
+    def init(self) -> None:
+        """Have the init of `init: true` fetched where this machine has none."""
+        from sampan.cli import reaper
+
+        reaper.ensure(self._settings, self._printer, quiet=self._quiet)
+
     def pull(self, service: "Service", name: str) -> None:
         """Fetch an image."""
         from sampan.cli.progress import Listener

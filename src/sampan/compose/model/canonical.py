@@ -219,6 +219,19 @@ def _volume(node: Node, base: Base) -> Node:
     return node
 
 
+def _devices(node: Node, _base: Base) -> Node:
+    """`/dev/here:/dev/inside:rwm` is source, target and permissions."""
+    if not isinstance(node, Sequence):
+        return node
+    items = [shortform.device(item) if isinstance(item, Scalar) and item.value else item for item in node.items]
+    return _retagged(sequence(node, items), node)
+
+
+def _paths(node: Node, base: Base) -> Node:
+    found = _list(node, base)
+    return sequence(found, [_path(item, base) for item in found.items]) if isinstance(found, Sequence) else found
+
+
 def _grants(node: Node, _base: Base) -> Node:
     """A secret or config by name alone is mounted under that name."""
     if not isinstance(node, Sequence):
@@ -262,6 +275,7 @@ _SERVICE: dict[str, Rule] = {
     "configs": _grants,
     "depends_on": _depends,
     "deploy": lambda node, base: _by_key(node, base, {"labels": _pairs}),
+    "devices": _devices,
     "dns": _list,
     "dns_search": _list,
     "entrypoint": _command,
@@ -270,7 +284,7 @@ _SERVICE: dict[str, Rule] = {
     "extends": _extends,
     "extra_hosts": _hosts,
     "healthcheck": lambda node, base: _by_key(node, base, {"test": _test}),
-    "label_file": _list,
+    "label_file": _paths,
     "labels": _pairs,
     "models": _names,
     "networks": _names,

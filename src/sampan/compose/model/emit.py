@@ -28,7 +28,7 @@ def document(project: Project) -> Values:
 
 def service(what: Service) -> Values:
     """Return one service as plain values."""
-    values = {key: value for key, value in what.values.items() if key != "env_file"}
+    values = {key: value for key, value in what.values.items() if key not in ("env_file", "label_file")}
     if what.environment or "environment" in values:
         unset = {key: None for key, value in values.get("environment", {}).items() if value is None}
         values["environment"] = unset | dict(what.environment)

@@ -53,8 +53,10 @@ class Service:
 
     @property
     def dependencies(self) -> dict[str, Dependency]:
-        """Return what it waits for: depends_on, and links."""
+        """Return what it waits for: depends_on, links, and whose volumes it has."""
         found = {link.partition(":")[0]: Dependency() for link in self.values.get("links", ())}
+        others = (word.partition(":")[0] for word in self.values.get("volumes_from", ()))
+        found |= {name: Dependency() for name in others if name != "container"}
         for name, told in self.values.get("depends_on", {}).items():
             found[name] = Dependency(
                 condition=told["condition"], is_required=told["required"], restarts=told.get("restart", False)

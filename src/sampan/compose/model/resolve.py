@@ -134,6 +134,8 @@ def _services(request: Request, tree: Tree, values: Values, environment: Mapping
             )  # fmt: skip
         if "networks" not in told and "network_mode" not in told:
             told["networks"] = {DEFAULT_NETWORK: None}
+        if "label_file" in told:
+            told["labels"] = _labels(request, told["label_file"], nodes.place_of(name)) | told.get("labels", {})
         service = Service(name=name, values=told, node=node, at=nodes.place_of(name), environment={})
         found[name] = replace(service, environment=_environment(request, service, environment))
     return found
@@ -157,6 +159,18 @@ def _environment(request: Request, service: Service, environment: Mapping[str, s
     for key, value in service.values.get("environment", {}).items():
         found[key] = environment.get(key) if value is None else value
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _labels(request: Request, paths: Iterable[str], place: "Place") -> dict[str, str]:
+    """Return the labels of a service's files, which are written as its variables' are."""
+    found: dict[str, str] = {}
+    for path in paths:
+        try:
+            lines = dotenv.parse(request.read(path), path, {}, raw=True)
+        except NotFound as error:
+            raise NotFound(f"the label file `{path}` does not exist", at=place) from error
+        found |= {key: value or "" for key, value in lines.items()}
+    return found
 
 
 def _by_profile(
@@ -234,7 +248,8 @@ def _check_scale(service: Service) -> None:
 
 
 def _check_dependencies(service: Service, enabled: Mapping[str, Service], known: Mapping[str, Service]) -> None:
-    key = "depends_on" if "depends_on" in service.node.entries else "links"
+    keys = ("depends_on", "links", "volumes_from")
+    key = next((key for key in keys if key in service.node.entries), keys[0])
     for name, dependency in service.dependencies.items():
         if name not in known:
             raise _missing("service", name, known, service.place(key), why=f"which `{service.name}` waits for")

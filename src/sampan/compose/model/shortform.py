@@ -41,6 +41,21 @@ def ports(item: Node) -> Iterator[Node]:
         yield mapping(item, entries | {"protocol": text(item, protocol)})
 
 
+def device(item: Scalar) -> Mapping:
+    """Return the long form of one item of `devices`."""
+    source, *rest = item.text.split(":")
+    access = rest.pop() if rest and not rest[-1].strip("rwm") else "rwm"
+    target = rest.pop(0) if rest else source
+    if rest or not target:
+        raise InvalidArgument(
+            f"`{item.text}` is no device", at=item.place, hints=("write it like `/dev/here:/dev/inside:rwm`",)
+        )
+    entries: dict[str, Node] = {
+        "source": text(item, source), "target": text(item, target), "permissions": text(item, access)
+    }  # fmt: skip
+    return mapping(item, entries)
+
+
 def _published(item: Scalar, hosts: range, number: int, targets: int, written: str) -> str:
     """Return the host's port of the `number`th of `targets`; one target may have a range to choose from."""
     if len(hosts) == targets:

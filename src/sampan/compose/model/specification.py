@@ -5,6 +5,7 @@ here, `only` has some of the values. A key that stands nowhere in this table is 
 """
 
 from sampan.compose.model.schema import (
+    Check,
     anything,
     boolean,
     duration,
@@ -44,6 +45,24 @@ _HEALTHCHECK = keys(
         "timeout": duration,
     }
 )
+_HERE = "name the nodes: `devices: [/dev/dri]`"
+
+
+def _limits(value: Check) -> Check:
+    return list_of(keys({"path": string, "rate": value}, required=("path", "rate")))
+
+
+_BLKIO = keys(
+    {
+        "device_read_bps": _limits(size),
+        "device_read_iops": _limits(integer),
+        "device_write_bps": _limits(size),
+        "device_write_iops": _limits(integer),
+        "weight": integer,
+        "weight_device": list_of(keys({"path": string, "weight": integer}, required=("path", "weight"))),
+    }
+)
+_DEVICES = list_of(keys({"permissions": string, "source": string, "target": string}, required=("source",)))
 _BUILD = keys(
     {
         "additional_contexts": later(_pairs),
@@ -96,7 +115,7 @@ _DEPLOY = keys(
                 "reservations": keys(
                     {
                         "cpus": idle(number),
-                        "devices": later(anything),
+                        "devices": only(anything, None, hint=_HERE),
                         "generic_resources": later(anything),
                         "memory": size,
                     }
@@ -140,7 +159,7 @@ _MOUNT = keys(
             {
                 "create_host_path": boolean,
                 "propagation": string,
-                "recursive": later(string),
+                "recursive": string,
                 "selinux": idle(one_of("z", "Z")),
             }
         ),
@@ -151,7 +170,7 @@ _MOUNT = keys(
         "target": string,
         "tmpfs": keys({"size": size, "mode": integer}),
         "type": only(string, "bind", "volume", "tmpfs", hint="types: `bind`, `volume`, `tmpfs`"),
-        "volume": keys({"labels": idle(_pairs), "nocopy": boolean, "subpath": later(string)}),
+        "volume": keys({"labels": _pairs, "nocopy": boolean, "subpath": string}),
     },
     required=("type", "target"),
 )
@@ -183,14 +202,14 @@ _HOOKS = list_of(
 )
 _SERVICE = keys(
     {
-        "annotations": idle(_pairs),
+        "annotations": _pairs,
         "attach": boolean,
-        "blkio_config": later(anything),
+        "blkio_config": _BLKIO,
         "build": _BUILD,
         "cap_add": _strings,
         "cap_drop": _strings,
         "cgroup": only(string, "private", hint="a container has a cgroup namespace of its own"),
-        "cgroup_parent": later(string),
+        "cgroup_parent": string,
         "command": _command,
         "configs": _GRANTS,
         "container_name": string,
@@ -198,17 +217,17 @@ _SERVICE = keys(
         "cpu_percent": idle(number),
         "cpu_period": integer,
         "cpu_quota": integer,
-        "cpu_rt_period": later(word),
-        "cpu_rt_runtime": later(word),
+        "cpu_rt_period": word,
+        "cpu_rt_runtime": word,
         "cpu_shares": integer,
         "cpus": number,
-        "cpuset": later(string),
+        "cpuset": string,
         "credential_spec": later(anything),
         "depends_on": map_of(_DEPENDENCY),
         "deploy": _DEPLOY,
         "develop": idle(anything),
-        "device_cgroup_rules": later(_strings),
-        "devices": later(anything),
+        "device_cgroup_rules": _strings,
+        "devices": _DEVICES,
         "dns": _strings,
         "dns_opt": later(_strings),
         "dns_search": _strings,
@@ -219,15 +238,15 @@ _SERVICE = keys(
         "expose": list_of(string),
         "external_links": later(_strings),
         "extra_hosts": map_of(_strings),
-        "gpus": later(anything),
+        "gpus": only(anything, None, hint=_HERE),
         "group_add": _strings,
         "healthcheck": _HEALTHCHECK,
         "hostname": string,
         "image": string,
         "init": boolean,
         "ipc": only(string, "private", hint="a container has an IPC namespace of its own"),
-        "isolation": idle(string),
-        "label_file": later(_strings),
+        "isolation": only(string, "", "default", hint="Linux has `default`"),
+        "label_file": _strings,
         "labels": _pairs,
         "links": _strings,
         "logging": keys(
@@ -239,12 +258,12 @@ _SERVICE = keys(
         "mac_address": later(string),
         "mem_limit": size,
         "mem_reservation": size,
-        "mem_swappiness": later(integer),
+        "mem_swappiness": integer,
         "memswap_limit": size,
         "models": later(anything),
         "network_mode": string,
         "networks": map_of(_CONNECTION),
-        "oom_kill_disable": later(boolean),
+        "oom_kill_disable": boolean,
         "oom_score_adj": integer,
         "pid": later(nothing_or(string)),
         "pids_limit": integer,
@@ -267,17 +286,17 @@ _SERVICE = keys(
         "stdin_open": boolean,
         "stop_grace_period": duration,
         "stop_signal": string,
-        "storage_opt": later(anything),
+        "storage_opt": only(anything, None, hint="`read_only: true` with a sized tmpfs bounds what is written"),
         "sysctls": _pairs,
         "tmpfs": _strings,
         "tty": boolean,
         "ulimits": _ULIMITS,
-        "use_api_socket": later(boolean),
+        "use_api_socket": only(boolean, False, hint="there is no daemon, and so no socket of one"),
         "user": string,
         "userns_mode": only(string, "", "host", hint="`host` switches the user namespace off"),
         "uts": later(string),
         "volumes": list_of(_MOUNT),
-        "volumes_from": later(_strings),
+        "volumes_from": _strings,
         "working_dir": string,
     }
 )
@@ -316,7 +335,7 @@ _VOLUME = nothing_or(
     keys(
         {
             "driver": only(string, "local", "default", "", hint="there is `local`"),
-            "driver_opts": later(_pairs),
+            "driver_opts": _pairs,
             "external": boolean,
             "labels": _pairs,
             "name": string,
