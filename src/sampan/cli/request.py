@@ -19,6 +19,7 @@ CREATE_FLAGS = (
     Flag("attach", "list", "attach to stdin, stdout or stderr", short="a"),
     Flag("cap-add", "list", "add a Linux capability"),
     Flag("cap-drop", "list", "drop a Linux capability"),
+    Flag("cgroupns", "string", "`host` shows the machine's control groups, `private` the container's own"),
     Flag("cidfile", "string", "write the container's id to a file"),
     Flag("cpu-period", "int", "length of a CPU scheduling period in microseconds"),
     Flag("cpu-quota", "int", "CPU time in each period in microseconds"),
@@ -27,6 +28,7 @@ CREATE_FLAGS = (
     Flag("dns", "list", "address of a DNS server"),
     Flag("dns-option", "list", "option of resolv.conf"),
     Flag("dns-search", "list", "domain to search for short names"),
+    Flag("domainname", "string", "name of the domain inside"),
     Flag("entrypoint", "string", "replace the image's ENTRYPOINT; empty clears it"),
     Flag("env", "list", "set an environment variable; a bare name takes the caller's value", short="e"),
     Flag("env-file", "list", "read environment variables from a file"),
@@ -42,19 +44,25 @@ CREATE_FLAGS = (
     Flag("ip", "string", "its address on the (first) network"),
     Flag("init", "bool", "run an init that reaps children and passes signals on"),
     Flag("interactive", "bool", "keep stdin open", short="i"),
+    Flag("ip6", "string", "not there: networks have no IPv6"),
+    Flag("ipc", "string", "whose shared memory: `none`, `private`, `shareable`, `host`, `container:NAME`"),
     Flag("label", "list", "set a label (`key=value`)", short="l"),
+    Flag("link", "list", "have another container found by name (`NAME` or `NAME:ALIAS`)"),
+    Flag("link-local-ip", "list", "not there: use `--ip`"),
     Flag("log-driver", "string", "where output goes; there is `json-file`"),
+    Flag("mac-address", "string", "its hardware address on the (first) network"),
     Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
     Flag("memory-reservation", "bytes", "memory that it keeps when the machine is short of it"),
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
     Flag("mount", "mount", "attach a file system (`type=bind,source=/host,target=/in,readonly`)"),
     Flag("name", "string", "name the container"),
-    Flag("network", "network", "a network's name, `none` or `host`; more than one joins them all"),
+    Flag("network", "network", "a network's name, `none`, `host`, `container:NAME`; more than one joins them all"),
     Flag("network-alias", "list", "a further name on the (first) network"),
     Flag("net", "network", "the same as --network"),
     Flag("net-alias", "list", "the same as --network-alias"),
     Flag("no-healthcheck", "bool", "disable the image's health check"),
     Flag("oom-score-adj", "int", "how gladly the kernel kills it when memory is short (-1000 to 1000)"),
+    Flag("pid", "string", "whose processes it sees: `host`, or `container:NAME`"),
     Flag("pids-limit", "int", "limit of processes and threads; -1 is none"),
     Flag("platform", "string", "the platform that the image must be for, as in `linux/arm64`"),
     Flag("privileged", "bool", "all capabilities, no filters, no user namespace"),
@@ -75,7 +83,8 @@ CREATE_FLAGS = (
     Flag("tty", "bool", "give it a terminal", short="t"),
     Flag("ulimit", "ulimit", "set a resource limit (`nofile=1024:2048`)"),
     Flag("user", "string", "user name or id, and group (`name`, `1000:1000`)", short="u"),
-    Flag("userns", "string", "`host` switches the user namespace off"),
+    Flag("userns", "string", "`host` switches the user namespace off; `keep-id`: your own id inside"),
+    Flag("uts", "string", "`host` is the machine's own name"),
     Flag("volume", "list", "bind a directory or attach a volume (`/host:/in:ro`, `name:/in`)", short="v"),
     Flag("workdir", "string", "working directory inside", short="w"),
 )
@@ -88,11 +97,10 @@ RUN_FLAGS = (
 )
 # Docker's flags that have no meaning here yet: named, so that the error is honest.
 LATER = (
-    "annotation blkio-weight blkio-weight-device cgroup-parent cgroupns cpu-rt-period cpu-rt-runtime cpuset-cpus "
+    "annotation blkio-weight blkio-weight-device cgroup-parent cpu-rt-period cpu-rt-runtime cpuset-cpus "
     "cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps device-write-iops "
-    "disable-content-trust domainname gpus ip6 ipc isolation kernel-memory label-file link "
-    "link-local-ip log-opt mac-address memory-swappiness oom-kill-disable pid "
-    "storage-opt use-api-socket uts volume-driver volumes-from"
+    "disable-content-trust gpus isolation kernel-memory label-file log-opt memory-swappiness oom-kill-disable "
+    "storage-opt use-api-socket volume-driver volumes-from"
 )
 
 
@@ -129,6 +137,12 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         privileged=parsed.is_set("privileged"),
         read_only=parsed.is_set("read-only"),
         userns=parsed.text("userns"),
+        cgroupns=parsed.text("cgroupns"),
+        ipc=parsed.text("ipc"),
+        pid=parsed.text("pid"),
+        uts=parsed.text("uts"),
+        domainname=parsed.text("domainname"),
+        links=tuple(parsed.words("link")),
         networks=_networks(parsed) or DEFAULT_NETWORKS,
         health=_health(parsed),
         restart=parsed.convert("restart", words.parse_restart) or RestartPolicy(),
@@ -155,6 +169,10 @@ def _refuse_later(parsed: Parsed) -> None:
     """Refuse the values of flags that have one meaning so far, and those that mean nothing."""
     if parsed.text("pull", "missing") not in PULLS:
         raise UsageError(f"`--pull` cannot be `{parsed.text('pull')}`", hints=(f"there is: {', '.join(PULLS)}",))
+    if parsed.text("ip6"):
+        raise Unsupported("networks have no IPv6", hints=("use `--ip`", "or `--network host`"))
+    if parsed.words("link-local-ip"):
+        raise Unsupported("an interface has one address", hints=("use `--ip` on a network of your own",))
     if (driver := parsed.text("log-driver")) not in {"", "json-file"}:
         raise Unsupported(f"`--log-driver {driver}` is not there yet", hints=("there is: json-file",))
 
@@ -184,14 +202,14 @@ def _volumes(parsed: Parsed) -> "tuple[VolumeMount, ...]":
 
 
 def _networks(parsed: Parsed) -> tuple[NetworkRequest, ...]:
-    """Return the networks; --network-alias and --ip are the first one's, as with docker."""
+    """Return the networks; --network-alias, --ip and --mac-address are the first one's, as with docker."""
     asked = parsed.convert_all("network", words.parse_network) + parsed.convert_all("net", words.parse_network)
     aliases = tuple(parsed.words("network-alias") + parsed.words("net-alias"))
-    ip = parsed.text("ip")
-    if not aliases and not ip:
+    ip, mac = parsed.text("ip"), parsed.convert("mac-address", words.check_mac) or ""
+    if not aliases and not ip and not mac:
         return asked
     (first, *others) = asked or DEFAULT_NETWORKS
-    first = NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
+    first = NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip, mac=mac or first.mac)
     return (first, *others)
 
 

@@ -7,6 +7,7 @@ disconnects, the command that sweeps after a monitor that was killed.
 import _signal
 import os
 
+from sampan.engine.run_options import CONTAINER
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.network import endpoint as endpoints
 from sampan.network import ipam
@@ -32,8 +33,8 @@ def lease(database: "Database", container: "Container") -> "Document":
     Raises NotFound for a network that is not there, and what `ipam.lease` raises.
     """
     mode = container.options.network_mode
-    if mode in {NONE, HOST}:
-        return {"kind": mode, "endpoints": [], "networks": [], "dns": None}
+    if mode in {NONE, HOST} or mode.startswith(CONTAINER):
+        return {"kind": mode.partition(":")[0], "endpoints": [], "networks": [], "dns": None}
     requests = container.options.networks
     networks = [_find(database, request.name) for request in requests]
     # The way out, and in by published ports, is the first network that has one.
@@ -89,6 +90,7 @@ def _lease_one(
         container.id,
         bridge=network.interface,
         address=ipam.lease(database, network, container.id, request.ip),
+        mac=request.mac,
         gateway=network.gateway if is_way else "",
         prefix=network.prefix,
         ports=_wanted(container) if is_way else (),
@@ -225,7 +227,7 @@ class Connector:
             # Who is in the machine's own network may ask a name server on its loopback.
             servers = resolver.name_servers() if self._is_rootless else resolver.own_servers()
             self._dns = self._dns | {"servers": list(servers)}
-        if self._is_rootless and self._kind != HOST and not self._is_again:
+        if self._is_rootless and self._kind not in {HOST, "container"} and not self._is_again:
             from sampan.engine import rootless
 
             rootless.enter_network()
@@ -257,7 +259,7 @@ class Connector:
 
     def connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the container's network namespace; `none` gives it a loopback that is up."""
-        if self._kind == HOST:
+        if self._kind in {HOST, "container"}:
             return
         from sampan.kernel import netlink
         from sampan.network import bridge

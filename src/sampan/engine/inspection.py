@@ -6,6 +6,7 @@ import time
 from sampan import units
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep, volume
+from sampan.engine.run_options import CONTAINER
 from sampan.network.endpoint import BRIDGE
 
 TYPE_CHECKING = False
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from sampan.engine.run_options import NetworkRequest, VolumeMount
     from sampan.settings.configuration import Settings
 
+# The addresses of one that is on another container's network.
+_NOWHERE: "Document" = {"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}
 _BILLION = 1_000_000_000
 
 
@@ -62,7 +65,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "HostConfig": _host_config(settings, container),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
-        "Config": container.config | {"Hostname": container.options.hostname or container.short_id},
+        "Config": container.config | {"Hostname": container.hostname},
         "NetworkSettings": _network_settings(container, told),
     }
 
@@ -153,6 +156,12 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
     return {
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
         "NetworkMode": options.network_mode,
+        "Cgroup": "",
+        "CgroupnsMode": options.cgroupns or "private",
+        "IpcMode": options.ipc or "private",
+        "Links": _links(container),
+        "PidMode": options.pid,
+        "UTSMode": options.uts,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
@@ -188,6 +197,12 @@ def _security_options(container: "Container") -> list[str]:
     options = container.options
     words = [f"seccomp={options.seccomp}"] if options.seccomp else []
     return [*words, "no-new-privileges"] if options.no_new_privileges else words
+
+
+def _links(container: "Container") -> list[str] | None:
+    """Return docker's `/container:/own-name/alias` of each link."""
+    words = [link.partition(":") for link in container.options.links]
+    return [f"/{name}:/{container.name}/{alias or name}" for name, _, alias in words] or None
 
 
 def _bind(mount: "VolumeMount") -> str:
@@ -245,7 +260,8 @@ def _networks(container: "Container", told: state.State) -> "Document":
     """Return docker's EndpointSettings by the network's name; without addresses where it does not run."""
     endpoints = told.network.get("endpoints", ()) if told.status == state.RUNNING else ()
     found = {endpoint["network"]: endpoint for endpoint in endpoints}
-    return {request.name: _endpoint(request, found.get(request.name, {})) for request in container.options.networks}
+    requests = [request for request in container.options.networks if not request.name.startswith(CONTAINER)]
+    return {request.name: _endpoint(request, found.get(request.name, {})) for request in requests}
 
 
 def _endpoint(request: "NetworkRequest", endpoint: "Document") -> "Document":
@@ -271,7 +287,7 @@ def _network_settings(container: "Container", told: state.State) -> "Document":
         else:
             ports.setdefault(key, None)
     networks = _networks(container, told)
-    own = networks.get(BRIDGE) or next(iter(networks.values()))
+    own = networks.get(BRIDGE) or next(iter(networks.values()), _NOWHERE)
     return {
         "Ports": ports,
         "IPAddress": own["IPAddress"],

@@ -60,6 +60,11 @@ class Container:
         return self.id[:SHORT_ID_LENGTH]
 
     @property
+    def hostname(self) -> str:
+        """Return what the machine is called inside."""
+        return str(self.options.hostname or self.config.get("Hostname") or self.short_id)
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         """Return the whole command."""
         return (*(self.config["Entrypoint"] or ()), *(self.config["Cmd"] or ()))

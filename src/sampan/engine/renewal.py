@@ -83,7 +83,9 @@ PROBE = (
 START = (
     "sampan.engine.assembly",
     "sampan.engine.config",
+    "sampan.engine.liveness",
     "sampan.engine.monitor",
+    "sampan.engine.partner",
     "sampan.engine.privilege",
     "sampan.engine.rootless",
     "sampan.engine.run_options",
@@ -117,6 +119,7 @@ START = (
     "sampan.runtime.idmap",
     "sampan.runtime.init",
     "sampan.runtime.interpreter",
+    "sampan.runtime.joined",
     "sampan.runtime.namespaces",
     "sampan.runtime.process",
     "sampan.runtime.recipe",

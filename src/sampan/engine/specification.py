@@ -6,6 +6,7 @@ image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 
 from sampan.engine import privilege
 from sampan.engine.config import CPU_PERIOD_US, environment_of
+from sampan.engine.run_options import CONTAINER
 from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec
 from sampan.runtime import standard
 from sampan.runtime.user import User
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
 WORKERS_LABEL = "io.sampan.workers"
+_SHM = "/dev/shm"  # noqa: S108 - in the container
 WORKER_BYTES = 64 * 1024 * 1024
 
 
@@ -25,16 +27,19 @@ class Place:
 
     `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
     `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount, `binds_are_idmapped` whether
-    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is.
+    those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is. `joined`
+    has paths of other containers' namespaces, by runtime-spec's names; `etc` is where the files of /etc are.
     """
 
     __slots__ = (
         "binds_are_idmapped",
         "container_id",
         "directory",
+        "etc",
         "files_are_idmapped",
         "gid_mappings",
         "hostname",
+        "joined",
         "processors",
         "uid_mappings",
         "volumes",
@@ -52,6 +57,8 @@ class Place:
         binds_are_idmapped: bool,
         volumes: "tuple[VolumeMount, ...]",
         processors: int,
+        joined: "dict[str, str]",
+        etc: str,
     ) -> None:
         self.container_id = container_id
         self.directory = directory
@@ -62,6 +69,8 @@ class Place:
         self.binds_are_idmapped = binds_are_idmapped
         self.volumes = volumes
         self.processors = processors
+        self.joined = joined
+        self.etc = etc
 
 
 def build(options: "RunOptions", config: "Document", place: Place, user: User) -> Spec:
@@ -69,7 +78,8 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
     return Spec(
         process(options, config, place, user),
         readonly_root=options.read_only,
-        hostname=place.hostname,
+        hostname="" if options.uts == "host" else place.hostname,
+        domainname="" if options.uts == "host" else config.get("Domainname", ""),
         mounts=tuple(_mounts(options, place)),
         namespaces=_namespaces(options, place),
         uid_mappings=place.uid_mappings,
@@ -143,12 +153,18 @@ def resources(options: "RunOptions") -> Resources:
 
 
 def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
-    names = ["mount", "pid", "ipc", "uts", "cgroup"]
-    if place.uid_mappings:
-        names.insert(0, "user")
-    if options.network_mode != "host":
-        names.append("network")
-    return dict.fromkeys(names, "")
+    """Return which are new (`""`) and which another container's (a path); those that are missing are the machine's."""
+    names = ["user"] if place.uid_mappings else []
+    modes = {
+        "mount": "",
+        "pid": options.pid,
+        "ipc": options.ipc,
+        "uts": options.uts,
+        "cgroup": options.cgroupns,
+        "network": options.network_mode,
+    }
+    names += [name for name, mode in modes.items() if mode != "host"]
+    return dict.fromkeys(names, "") | place.joined
 
 
 def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
@@ -157,15 +173,31 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
         write="rw" if options.privileged else "ro",
         shm_bytes=options.shm_size_bytes or standard.SHM_BYTES,
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
-        is_sys_bound=options.network_mode == "host" and bool(place.uid_mappings),
+        is_sys_bound=(options.network_mode == "host" or _is_network_alone(place)) and bool(place.uid_mappings),
     )
+    mounts = [_shared(mount, options) for mount in mounts if options.ipc != "none" or mount.destination != _SHM]
     asked = {volume.destination for volume in place.volumes}
     idmap = ("idmap",) if place.files_are_idmapped else ()
     options_of_etc = ("rbind", "rprivate", *idmap)
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
-    mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
+    mounts += [Mount(f"/etc/{name}", "bind", f"{place.etc}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
     return mounts + [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
+
+
+def _is_network_alone(place: Place) -> bool:
+    """Tell whether it is on the network of a container whose user namespace it does not share."""
+    return "network" in place.joined and "user" not in place.joined
+
+
+def _shared(mount: Mount, options: "RunOptions") -> Mount:
+    """Return the mount, or where the machine's or another container's is seen in its place, that."""
+    if mount.destination == _SHM and (options.ipc == "host" or options.ipc.startswith(CONTAINER)):
+        # Another container's comes as a descriptor; see runtime.joined.
+        return Mount(_SHM, "bind", _SHM, ("rbind", *standard.STRICT))
+    if mount.type == "cgroup" and options.cgroupns == "host":
+        return Mount(mount.destination, "bind", mount.destination, ("rbind", *standard.STRICT, "ro"))
+    return mount
 
 
 def _depth(volume: "VolumeMount") -> int:
@@ -185,6 +217,6 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
 
 def _sysctl(options: "RunOptions") -> dict[str, str]:
     """Return docker's default (a server that is not root may take port 80), then what was asked for."""
-    if options.network_mode == "host":
+    if options.network_mode == "host" or options.network_mode.startswith(CONTAINER):
         return dict(options.sysctl)
     return {"net.ipv4.ip_unprivileged_port_start": "0"} | options.sysctl

@@ -3,6 +3,7 @@
     containers/ID/lock         locked by the command that starts it, then by its monitor for as long as that lives
     containers/ID/state.json   written by the monitor alone; read by every command
     containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
+    containers/ID/range        the ids of another container's that it joins: written by whoever starts it
     events.log, events.log.1   what happened to containers, by whoever did it: `note`; read by `events` (`journal`)
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
@@ -162,6 +163,11 @@ def withdraw_name(settings_run: str, name: str, container_id: str) -> None:
             os.unlink(path)
     except OSError:
         pass
+
+
+def write_range(directory: str, start: int) -> None:
+    """Say which ids a container has from another whose namespaces it joins: nobody else's while it may run."""
+    write_file(f"{directory}/range", str(start).encode(), durable=False)
 
 
 def write_name(directory: str, name: str) -> None:

@@ -102,6 +102,7 @@ class Endpoint:
         network: str = BRIDGE,
         network_id: str = "",
         names: tuple[str, ...] = (),
+        mac: str = "",
     ) -> None:
         self.container_id = container_id
         self.bridge = bridge
@@ -114,7 +115,7 @@ class Endpoint:
         self.network_id = network_id
         self.names = names
         self.interface = interface_of(container_id, number)
-        self.mac = mac_of(address)
+        self.mac = mac or mac_of(address)
 
     def with_ports(self, ports: tuple[PortMapping, ...]) -> "Endpoint":
         """Return this endpoint with other published ports."""
@@ -133,6 +134,7 @@ class Endpoint:
             "network": self.network,
             "network_id": self.network_id,
             "names": list(self.names),
+            "mac": self.mac,
         }
 
     @classmethod
@@ -149,6 +151,7 @@ class Endpoint:
             network=document["network"],
             network_id=document["network_id"],
             names=tuple(document["names"]),
+            mac=document.get("mac", ""),
         )
 
 
