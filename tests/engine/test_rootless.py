@@ -133,6 +133,21 @@ def test_a_container_joins_another(user: Person, store: Store) -> None:
     assert _left(user, store) == []
 
 
+def test_a_running_container_is_connected(user: Person, store: Store) -> None:
+    """Where the bridges are the holder's: an interface, a name, and its end."""
+    for name in ("front", "back"):
+        user("network", "create", name, check=True)
+    user("run", "-d", "--name", "web", "--network", "front", "busybox", "sleep", "1000", check=True)
+    user("run", "-d", "--name", "other", "--network", "back", "busybox", "sleep", "1000", check=True)
+    user("network", "connect", "back", "web", check=True)
+    assert "1 packets received" in user("exec", "web", "ping", "-c", "1", "-W", "2", "other", check=True).stdout
+    user("network", "disconnect", "front", "web", check=True)
+    assert user("exec", "web", "ls", "/sys/class/net", check=True).stdout.split() == ["eth1", "lo"]
+    user("rm", "-f", "web", "other", check=True)
+    user("network", "rm", "front", "back", check=True)
+    assert _left(user, store) == []
+
+
 def test_a_user_keeps_his_own_id(user: Person, place: str) -> None:
     """With one id that is what he is inside; what he makes in a directory of his is his."""
     os.mkdir(f"{place}/work", 0o755)

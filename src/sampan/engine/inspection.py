@@ -7,7 +7,7 @@ from sampan import units
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep, volume
 from sampan.engine.run_options import CONTAINER
-from sampan.network.endpoint import BRIDGE
+from sampan.network.endpoint import BRIDGE, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
     options = container.options
     return {
         "Binds": [_bind(mount) for mount in options.volumes if mount.kind != "tmpfs" and mount.source] or None,
-        "NetworkMode": options.network_mode,
+        "NetworkMode": options.first_network or options.network_mode,
         "Cgroup": "",
         "CgroupnsMode": options.cgroupns or "private",
         "IpcMode": options.ipc or "private",
@@ -261,6 +261,8 @@ def _networks(container: "Container", told: state.State) -> "Document":
     endpoints = told.network.get("endpoints", ()) if told.status == state.RUNNING else ()
     found = {endpoint["network"]: endpoint for endpoint in endpoints}
     requests = [request for request in container.options.networks if not request.name.startswith(CONTAINER)]
+    if container.options.first_network and container.options.network_mode == NONE:
+        return {}  # it was taken off all of them
     return {request.name: _endpoint(request, found.get(request.name, {})) for request in requests}
 
 

@@ -156,6 +156,7 @@ def request(
         "userxattr": settings.uid != 0,
         "features": ground.features,
     }
+    state.forget_network(directory)
     volumes = volume.prepare(database, settings, container, lambda: _open_root(root))
     return {
         "fault": fault.chosen(settings),

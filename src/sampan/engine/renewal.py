@@ -105,6 +105,7 @@ START = (
     "sampan.kernel.seccomp",
     "sampan.kernel.seccomp_default",
     "sampan.kernel.syscall_table",
+    "sampan.network.dns",
     "sampan.network.etc",
     "sampan.network.forward",
     "sampan.network.redirect",

@@ -129,7 +129,8 @@ class RunOptions:
     `command` and `entrypoint`: None is the image's own; `entrypoint=()` clears it (`--entrypoint ""`). `env`:
     `KEY=value` in order, complete (`words.resolve_environment`). `networks`: in the order of the container's
     interfaces, never empty; `none`, `host` and `container:ID` stand alone. `userns`: `""`, `host` or `keep-id`. `pid`,
-    `ipc`, `uts`, `cgroupns`: docker's modes (`sharing`). `links`: `CONTAINER:ALIAS`. `seccomp`: `""` (the default
+    `ipc`, `uts`, `cgroupns`: docker's modes (`sharing`). `links`: `CONTAINER:ALIAS`. `first_network` is what
+    `network_mode` was before `network connect` and `disconnect` changed the networks. `seccomp`: `""` (the default
     profile), `unconfined`, or a path. `runtime`: `""` (the settings' one), `sampan`, `runc` or a path. Limits are None
     where none was asked for. `detach` is only told to the monitor (stdin of a container nobody sits at).
     """
@@ -169,6 +170,7 @@ class RunOptions:
     domainname: str = ""
     links: tuple[str, ...] = ()
     networks: tuple[NetworkRequest, ...] = DEFAULT_NETWORKS
+    first_network: str = ""
     add_host: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()

@@ -41,6 +41,16 @@ class PortMapping:
         """Return this mapping on a certain port of the host."""
         return PortMapping(self.container_port, host_port=host_port, host_ip=self.host_ip, protocol=self.protocol)
 
+    def on(self, host_ip: str) -> "PortMapping":
+        """Return this mapping at a certain address of the host."""
+        return PortMapping(
+            self.container_port,
+            host_port=self.host_port,
+            host_last=self.host_last,
+            host_ip=host_ip,
+            protocol=self.protocol,
+        )
+
     def __str__(self) -> str:
         host = f"{self.host_port}" if self.host_port == self.host_last else f"{self.host_port}-{self.host_last}"
         return f"{self.host_ip}:{host}->{self.container_port}/{self.protocol}"
