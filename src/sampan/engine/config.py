@@ -5,10 +5,9 @@ Sources: image-spec config.md (what Env, User, Entrypoint and Cmd mean), docker 
 
 import os
 
-from sampan.engine.run_options import CONTAINER
 from sampan.engine.words import parse_signal
 from sampan.errors import InvalidArgument, Unsupported
-from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE
+from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, MOST_NETWORKS, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

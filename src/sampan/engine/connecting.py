@@ -16,11 +16,11 @@ import os
 from sampan.database import connection
 from sampan.engine import connection as links
 from sampan.engine import liveness, network, record, rootless, state, sweep
-from sampan.engine.run_options import CONTAINER, NetworkRequest
+from sampan.engine.run_options import NetworkRequest
 from sampan.errors import AlreadyExists, Conflict, InvalidArgument, Unsupported
 from sampan.frozen import replace
 from sampan.network import ipam
-from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE, Endpoint
+from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, MOST_NETWORKS, NONE, Endpoint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,10 @@ disconnects, the command that sweeps after a monitor that was killed.
 import _signal
 import os
 
-from sampan.engine.run_options import CONTAINER
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.network import endpoint as endpoints
 from sampan.network import ipam
-from sampan.network.endpoint import ANY, BRIDGE, HOST, NONE, Endpoint, PortMapping
+from sampan.network.endpoint import ANY, BRIDGE, CONTAINER, HOST, NONE, Endpoint, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ import time
 from sampan import units
 from sampan.database import connection
 from sampan.engine import record, rootless, state, sweep, volume
-from sampan.engine.run_options import CONTAINER
-from sampan.network.endpoint import BRIDGE, NONE
+from sampan.network.endpoint import BRIDGE, CONTAINER, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

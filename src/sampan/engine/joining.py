@@ -6,10 +6,10 @@ again with every run of a restart policy.
 """
 
 from sampan.engine import record, state
-from sampan.engine.run_options import CONTAINER
 from sampan.engine.sharing import SHAREABLE
 from sampan.errors import Conflict, InvalidArgument
 from sampan.frozen import replace
+from sampan.network.endpoint import CONTAINER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

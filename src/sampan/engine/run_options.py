@@ -6,7 +6,7 @@
 """
 
 from sampan.frozen import frozen
-from sampan.network.endpoint import BRIDGE, PortMapping
+from sampan.network.endpoint import BRIDGE, CONTAINER, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,8 +117,6 @@ class RestartPolicy:
     maximum: int = 0
 
 
-# What joins another container's namespace begins so; its id follows, or, before it is created, its name.
-CONTAINER = "container:"
 DEFAULT_NETWORKS = (NetworkRequest(BRIDGE),)
 
 

@@ -3,9 +3,8 @@
 Sources: docker run(1), and the refusals of moby's runconfig (validateNetMode), with docker's exit status.
 """
 
-from sampan.engine.run_options import CONTAINER
 from sampan.errors import InvalidArgument
-from sampan.network.endpoint import BRIDGE, HOST, NONE
+from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 
 from sampan.engine import privilege
 from sampan.engine.config import CPU_PERIOD_US, environment_of
-from sampan.engine.run_options import CONTAINER
+from sampan.network.endpoint import CONTAINER
 from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec
 from sampan.runtime import standard
 from sampan.runtime.user import User

@@ -10,6 +10,8 @@ ANY = "0.0.0.0"  # noqa: S104  # docker's default for -p: every address of the h
 PROTOCOLS = ("tcp", "udp")
 # Networks that are always there; every other name is a user-defined one's.
 BRIDGE, NONE, HOST = "bridge", "none", "host"
+# What joins another container's namespace begins so; its id follows, or, before it is created, its name.
+CONTAINER = "container:"
 MOST_NETWORKS = 12  # of one container: see `interface_of`
 
 
