@@ -120,6 +120,65 @@ def test_killing_the_holder_is_no_end(user: Person, place: str, settings: Settin
     assert user("run", "--rm", "busybox", "echo", "again", check=True).stdout == "again\n"
 
 
+def test_a_container_joins_another(user: Person, store: Store) -> None:
+    """It is on the other's network and in its memory; among its processes where it can be ended as a whole."""
+    user("run", "-d", "--name", "donor", "--ipc", "shareable", "busybox", "sleep", "1000", check=True)
+    user("exec", "donor", "sh", "-c", "echo shared > /dev/shm/file", check=True)
+    joins = ("--network", "container:donor", "--ipc", "container:donor")
+    done = user("run", "--rm", *joins, "busybox", "sh", "-c", "ip addr show eth0; cat /dev/shm/file", check=True)
+    assert "inet 10." in done.stdout
+    assert done.stdout.endswith("shared\n")
+    script = "ps -o args; ip addr show eth0"
+    done = user("run", "--rm", "--pid", "container:donor", "busybox", "sh", "-c", script)
+    # Where a normal user has no control group, as with version 1, nobody could end what it leaves there.
+    assert "control group" in done.stderr if done.returncode else "sleep 1000" in done.stdout
+    user("rm", "-f", "donor", check=True)
+    assert _left(user, store) == []
+
+
+def test_a_running_container_is_connected(user: Person, store: Store) -> None:
+    """Where the bridges are the holder's: an interface, a name, and its end."""
+    for name in ("front", "back"):
+        user("network", "create", name, check=True)
+    user("run", "-d", "--name", "web", "--network", "front", "busybox", "sleep", "1000", check=True)
+    user("run", "-d", "--name", "other", "--network", "back", "busybox", "sleep", "1000", check=True)
+    user("network", "connect", "back", "web", check=True)
+    assert "1 packets received" in user("exec", "web", "ping", "-c", "1", "-W", "2", "other", check=True).stdout
+    user("network", "disconnect", "front", "web", check=True)
+    assert user("exec", "web", "ls", "/sys/class/net", check=True).stdout.split() == ["eth1", "lo"]
+    user("rm", "-f", "web", "other", check=True)
+    user("network", "rm", "front", "back", check=True)
+    assert _left(user, store) == []
+
+
+def test_a_user_keeps_his_own_id(user: Person, place: str) -> None:
+    """With one id that is what he is inside; what he makes in a directory of his is his."""
+    os.mkdir(f"{place}/work", 0o755)
+    os.chown(f"{place}/work", UID, GID)
+    words = ("--userns", "keep-id", "-v", f"{place}/work:/work")
+    done = user("run", "--rm", *words, "busybox", "sh", "-c", "id -u; id -g; echo > /work/file", check=True)
+    assert done.stdout.split() == [str(UID), str(GID)]
+    told = os.stat(f"{place}/work/file")
+    assert (told.st_uid, told.st_gid) == (UID, GID)
+    assert user("run", "--rm", *words, "-u", "0", "busybox", "true").returncode == 125
+
+
+def test_a_user_keeps_his_own_id_among_many(subordinate: None, user: Person, place: str) -> None:
+    """With a range there are root and others beside him; the command runs as he himself, unless it is to be another."""
+    os.mkdir(f"{place}/work", 0o755)
+    os.chown(f"{place}/work", UID, GID)
+    words = ("--userns", "keep-id", "-v", f"{place}/work:/work")
+    script = "id -u; echo > /work/file; ls -ln /work/file"
+    done = user("run", "--rm", *words, "busybox", "sh", "-c", script, check=True)
+    assert done.stdout.split()[0] == str(UID)
+    assert f" {UID} " in done.stdout.splitlines()[1]
+    assert os.stat(f"{place}/work/file").st_uid == UID
+    user("run", "-d", "--name", "kept", *words, "busybox", "sleep", "1000", check=True)
+    assert user("exec", "kept", "id", "-u", check=True).stdout == f"{UID}\n"
+    assert user("exec", "-u", "0", "kept", "id", "-u", check=True).stdout == "0\n"
+    user("rm", "-f", "kept", check=True)
+
+
 def _left(user: Person, store: Store) -> list[str]:
     """Return what is left after the next commands, but for the holder's own files."""
     deadline = time.monotonic() + 3

@@ -11,7 +11,7 @@ from sampan.engine.run_options import (
     Ulimit,
     VolumeMount,
 )
-from sampan.errors import InvalidArgument, NotFound, SampanError
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 from sampan.network.endpoint import PortMapping
 
 pytestmark = [pytest.mark.first]
@@ -52,10 +52,12 @@ def test_options_of_version_1_mean_what_they_meant() -> None:
 def test_networks_are_written_as_docker_s() -> None:
     """A name, or key and value; what is unknown is refused."""
     assert words.parse_network("front").name == "front"
-    asked = words.parse_network("name=front,alias=a,alias=b,ip=10.5.0.7")
-    assert (asked.name, asked.aliases, asked.ip) == ("front", ("a", "b"), "10.5.0.7")
-    with pytest.raises(InvalidArgument):
+    asked = words.parse_network("name=front,alias=a,alias=b,ip=10.5.0.7,mac-address=02-42-0A-05-00-07")
+    assert (asked.name, asked.aliases, asked.ip, asked.mac) == ("front", ("a", "b"), "10.5.0.7", "02:42:0a:05:00:07")
+    with pytest.raises(Unsupported):
         words.parse_network("name=front,driver-opt=x")
+    with pytest.raises(InvalidArgument):
+        words.parse_network("name=front,driver=x")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from sampan.errors import SampanError
 from sampan.kernel import syscalls
 from sampan.oci.runtime import Mount, Process
-from sampan.runtime import init, process, target
+from sampan.runtime import init, namespaces, process, target
+from sampan.runtime.joined import Joined
 from tests.runtime.conftest import CAPABILITIES, MOUNTS, Box
 
 pytestmark = [pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay]
@@ -185,3 +186,59 @@ def test_paths_are_resolved_by_the_kernel(place: str) -> None:
         target.find_or_make(root_fd, "/loop1/x", is_directory=True)
     os.close(root_fd)
     assert os.listdir(outside) == []
+
+
+def _seen_by_donor(box: Box, monkeypatch: pytest.MonkeyPatch, *, is_hidden: bool) -> tuple[str, str]:
+    """Create a container in another's pid namespace; return which program that sees it run at its birth, and later."""
+    monkeypatch.setattr(Joined, "is_seen", is_hidden)
+    spy = ("sh", "-c", "while read pid; do readlink /proc/$pid/exe || echo hidden; done")
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    entering, telling = os.pipe2(os.O_CLOEXEC)
+    stdio = process.Stdio(entering, writing, writing)
+    donor = process.create(box.spec(*spy, capabilities=(*CAPABILITIES, "CAP_SYS_PTRACE")), root=box.root, stdio=stdio)
+    donor.start()
+    joined = Joined()
+    joined.entered = [(os.dup(donor.pidfd), syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWPID)]
+    for kind in ("user", "pid"):
+        joined.namespaces[kind] = namespaces.open_of(donor.pid, kind)
+    seen = []
+
+    def look(pid: int, _: object) -> None:
+        os.write(telling, f"{_inner_pid(pid)}\n".encode())
+        seen.append(_line(reading))
+
+    paths = {"user": "-", "pid": "-"} | dict.fromkeys(("mount", "network", "ipc", "uts", "cgroup"), "")
+    with monkeypatch.context() as moment:
+        # What is done with the child while it waits for its creator's first word, and has changed nothing yet.
+        moment.setattr(process, "_adjust_oom", look)
+        guest = process.create(box.spec("sleep", "1000", namespaces=paths), root=box.root, stdio=stdio, joined=joined)
+    try:
+        guest.start()
+        look(guest.pid, None)
+    finally:
+        joined.close()
+        for created in (guest, donor):
+            created.abort()
+        for fd in (reading, writing, entering, telling):
+            os.close(fd)
+    return seen[0], seen[-1]
+
+
+def _inner_pid(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    (line,) = (line for line in status.splitlines() if line.startswith("NSpid:"))
+    return int(line.split()[-1])
+
+
+def _line(fd: int) -> str:
+    text = b""
+    while not text.endswith(b"\n"):
+        text += os.read(fd, 1)
+    return text.decode()
+
+
+def test_a_container_cannot_look_into_what_comes_to_join_it(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even with CAP_SYS_PTRACE: until its command runs, a guest has its creator's memory and the machine's files."""
+    assert _seen_by_donor(box, monkeypatch, is_hidden=True) == ("hidden\n", "/bin/busybox\n")
+    # Control: one that can be dumped is open to whoever may trace in the user namespace that it was born in.
+    assert os.path.basename(sys.executable)[:6] in _seen_by_donor(box, monkeypatch, is_hidden=False)[0]

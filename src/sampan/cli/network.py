@@ -5,6 +5,7 @@ from sampan.cli import resource
 from sampan.cli.container import each
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import label, network, words
+from sampan.errors import InvalidArgument, NotFound, Unsupported
 from sampan.network.endpoint import HOST, NONE
 
 TYPE_CHECKING = False
@@ -27,21 +28,76 @@ FIELDS = {
     "Labels": "LABELS",
     "CreatedAt": "CREATED AT",
 }
-FILTERS = ("driver", "id", "label", "name", "type")
+FILTERS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 
 
 def create(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Make a network and print its id."""
+    _refuse_at_creation(parsed)
     made = network.create(
         settings,
         parsed.arguments[0],
         driver=parsed.text("driver", "bridge"),
         subnet=parsed.text("subnet"),
         gateway=parsed.text("gateway"),
+        ip_range=parsed.text("ip-range"),
+        reserved=dict(parsed.convert_all("aux-address", words.parse_pair)),
         internal=parsed.is_set("internal"),
+        attachable=parsed.is_set("attachable"),
+        options=dict(parsed.convert_all("opt", words.parse_pair)),
         labels=dict(parsed.convert_all("label", words.parse_pair)),
     )
     printer.out(made.id)
+    return 0
+
+
+def _refuse_at_creation(parsed: Parsed) -> None:
+    """Refuse what one machine's bridges have not; what says that they are that is accepted."""
+    if parsed.is_set("ipv6"):
+        raise Unsupported("networks have no IPv6", hints=("leave `--ipv6` out", "or run with `--network host`"))
+    if parsed.values.get("ipv4") is False:
+        raise InvalidArgument("a network has IPv4", hints=("leave `--ipv4` out",))
+    if parsed.text("scope", "local") != "local":
+        raise Unsupported(f"a network of scope `{parsed.text('scope')}` is a swarm's", hints=("there is `local`",))
+    if parsed.text("ipam-driver", "default") != "default":
+        raise Unsupported(f"the driver of addresses `{parsed.text('ipam-driver')}` is not there", hints=_DEFAULT_ONLY)
+    for flag in ("ipam-opt", "config-from", "config-only", "ingress"):
+        if parsed.values.get(flag):
+            raise Unsupported(f"`--{flag}` is for drivers and swarms that are not there", hints=("leave it out",))
+
+
+def connect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
+    """Put a container on a network."""
+    from sampan.engine import connecting
+
+    _refuse_addresses(parsed)
+    name, container = parsed.arguments
+    lack = connecting.connect(settings, name, container, aliases=tuple(parsed.words("alias")), ip=parsed.text("ip"))
+    if lack:
+        printer.warn(lack)
+    return 0
+
+
+def _refuse_addresses(parsed: Parsed) -> None:
+    """Refuse what no network of ours has."""
+    if parsed.text("ip6") or parsed.words("link-local-ip"):
+        raise Unsupported("an interface has one IPv4 address", hints=("use `--ip`",))
+    if parsed.words("link"):
+        raise Unsupported("`--link` is for the default network", hints=("use `--alias` on the other container",))
+    if parsed.words("driver-opt"):
+        raise Unsupported("an interface has no options", hints=("leave `--driver-opt` out",))
+    if parsed.number("gw-priority"):
+        raise Unsupported(
+            "the way out is the first network that has one", hints=("connect to it first, or leave the flag out",)
+        )
+
+
+def disconnect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape
+    """Take a container off a network."""
+    from sampan.engine import connecting
+
+    name, container = parsed.arguments
+    connecting.disconnect(settings, name, container)
     return 0
 
 
@@ -72,7 +128,16 @@ def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove networks."""
-    return each(parsed.arguments, printer, lambda name: network.remove(settings, name))
+    return each(parsed.arguments, printer, lambda name: _remove(parsed, settings, name))
+
+
+def _remove(parsed: Parsed, settings: "Settings", name: str) -> str:
+    try:
+        return network.remove(settings, name)
+    except NotFound:
+        if parsed.is_set("force"):
+            return name
+        raise
 
 
 def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -102,6 +167,11 @@ def _has(row: "Document", key: str, value: str) -> bool:
             return bool(row["Id"].startswith(value))
         case "name":
             return value in row["Name"]
+        case "scope":
+            return bool(row["Scope"] == value)
+        case "dangling":
+            is_dangling = not row["Containers"] and row["Name"] not in network.PREDEFINED
+            return is_dangling == (value in {"1", "true", "True"})
         case "type":
             return (value == "builtin") == (row["Name"] in network.PREDEFINED)
         case _:
@@ -128,6 +198,7 @@ def _line(row: "Document", *, whole: bool) -> "Document":
     }
 
 
+_DEFAULT_ONLY = ("there is `default`",)
 _SEVERAL = "NETWORK [NETWORK...]"
 COMMANDS = (
     Command(
@@ -136,18 +207,55 @@ COMMANDS = (
         "Make a network on which containers find each other by name",
         execute=create,
         flags=(
+            Flag("attachable", "bool", "accepted: containers may always be attached"),
+            Flag("aux-address", "map", "an address that no container gets (`name=10.5.0.9`)"),
+            Flag("config-from", "string", "not there: it is a swarm's"),
+            Flag("config-only", "bool", "not there: it is a swarm's"),
             Flag("driver", "string", "there is `bridge`", short="d"),
             Flag("gateway", "string", "the machine's own address on it"),
+            Flag("ingress", "bool", "not there: it is a swarm's"),
             Flag("internal", "bool", "no way out, and none in"),
+            Flag("ip-range", "string", "the part of the subnet from which containers get addresses"),
+            Flag("ipam-driver", "string", "there is `default`"),
+            Flag("ipam-opt", "map", "not there: the driver of addresses has no options"),
+            Flag("ipv4", "bool", "accepted: there always is IPv4"),
+            Flag("ipv6", "bool", "not there"),
             Flag("label", "list", "set a label (`key=value`)"),
+            Flag("opt", "map", "an option of the bridge (`com.docker.network.driver.mtu=1400`)", short="o"),
+            Flag("scope", "string", "there is `local`"),
             Flag("subnet", "string", "its addresses, as in `10.5.0.0/16` (default: some that nobody uses)"),
         ),
         minimum=1,
         maximum=1,
-        later=(
-            "attachable aux-address config-from config-only ingress ip-range ipam-driver ipam-opt ipv4 ipv6 opt o scope"
-        ),
         examples=("sampan network create front", "sampan network create --subnet 10.5.0.0/16 --internal back"),
+    ),
+    Command(
+        "network connect",
+        "[OPTIONS] NETWORK CONTAINER",
+        "Put a container, running or not, on a network",
+        execute=connect,
+        flags=(
+            Flag("alias", "list", "a further name on the network"),
+            Flag("driver-opt", "list", "not there: interfaces have no options"),
+            Flag("gw-priority", "int", "not there: the way out is the first network that has one"),
+            Flag("ip", "string", "its address there"),
+            Flag("ip6", "string", "not there: networks have no IPv6"),
+            Flag("link", "list", "not there: use `--alias`"),
+            Flag("link-local-ip", "list", "not there: use `--ip`"),
+        ),
+        minimum=2,
+        maximum=2,
+        examples=("sampan network connect front web", "sampan network connect --alias db back store"),
+    ),
+    Command(
+        "network disconnect",
+        "[OPTIONS] NETWORK CONTAINER",
+        "Take a container, running or not, off a network",
+        execute=disconnect,
+        flags=(Flag("force", "bool", "accepted: there is nothing to force", short="f"),),
+        minimum=2,
+        maximum=2,
+        examples=("sampan network disconnect front web",),
     ),
     Command(
         "network ls",
@@ -168,9 +276,11 @@ COMMANDS = (
         f"[OPTIONS] {_SEVERAL}",
         "Show everything about networks, as JSON",
         execute=inspect,
-        flags=(Flag("format", "string", formats.INSPECT_HELP, short="f"),),
+        flags=(
+            Flag("format", "string", formats.INSPECT_HELP, short="f"),
+            Flag("verbose", "bool", "accepted: there is no more to tell", short="v"),
+        ),
         minimum=1,
-        later="verbose v",
         examples=(
             "sampan network inspect front",
             "sampan network inspect -f '{{range .Containers}}{{println .Name}}{{end}}' front",
@@ -181,8 +291,8 @@ COMMANDS = (
         _SEVERAL,
         "Remove networks",
         execute=remove,
+        flags=(Flag("force", "bool", "no error for one that is not there", short="f"),),
         minimum=1,
-        later="force f",
         examples=("sampan network rm front back",),
     ),
     Command(

@@ -26,6 +26,7 @@ CREATE_FLAGS = (
     Flag("cap-add", "list", "add a Linux capability"),
     Flag("cap-drop", "list", "drop a Linux capability"),
     Flag("cgroup-parent", "string", "make its cgroup below this one (`/batch`)"),
+    Flag("cgroupns", "string", "`host` shows the machine's control groups, `private` the container's own"),
     Flag("cidfile", "string", "write the container's id to a file"),
     Flag("cpu-period", "int", "length of a CPU scheduling period in microseconds"),
     Flag("cpu-quota", "int", "CPU time in each period in microseconds"),
@@ -45,6 +46,7 @@ CREATE_FLAGS = (
     Flag("dns", "list", "address of a DNS server"),
     Flag("dns-option", "list", "option of resolv.conf"),
     Flag("dns-search", "list", "domain to search for short names"),
+    Flag("domainname", "string", "name of the domain inside"),
     Flag("entrypoint", "string", "replace the image's ENTRYPOINT; empty clears it"),
     Flag("env", "list", "set an environment variable; a bare name takes the caller's value", short="e"),
     Flag("env-file", "list", "read environment variables from a file"),
@@ -69,19 +71,25 @@ CREATE_FLAGS = (
         "log-opt", "list", "option of the log: `max-size=10m`, `max-file=3`, `labels=a,b`, `env=A,B`, `tag={{.Name}}`"
     ),
     Flag("label-file", "list", "read labels from a file"),
+    Flag("ip6", "string", "not there: networks have no IPv6"),
+    Flag("ipc", "string", "whose shared memory: `none`, `private`, `shareable`, `host`, `container:NAME`"),
+    Flag("link", "list", "have another container found by name (`NAME` or `NAME:ALIAS`)"),
+    Flag("link-local-ip", "list", "not there: use `--ip`"),
+    Flag("mac-address", "string", "its hardware address on the (first) network"),
     Flag("memory", "bytes", "memory limit, as in `512m`", short="m"),
     Flag("memory-reservation", "bytes", "memory that it keeps when the machine is short of it"),
     Flag("memory-swap", "bytes", "memory and swap together; -1 is unlimited swap"),
     Flag("memory-swappiness", "int", "how gladly its memory is swapped out, 0 to 100 (cgroup v1)"),
     Flag("mount", "mount", "attach a file system (`type=bind,source=/host,target=/in,readonly`)"),
     Flag("name", "string", "name the container"),
-    Flag("network", "network", "a network's name, `none` or `host`; more than one joins them all"),
+    Flag("network", "network", "a network's name, `none`, `host`, `container:NAME`; more than one joins them all"),
     Flag("network-alias", "list", "a further name on the (first) network"),
     Flag("net", "network", "the same as --network"),
     Flag("net-alias", "list", "the same as --network-alias"),
     Flag("no-healthcheck", "bool", "disable the image's health check"),
     Flag("oom-kill-disable", "bool", "kill none of its processes for want of memory: they wait (cgroup v1)"),
     Flag("oom-score-adj", "int", "how gladly the kernel kills it when memory is short (-1000 to 1000)"),
+    Flag("pid", "string", "whose processes it sees: `host`, or `container:NAME`"),
     Flag("pids-limit", "int", "limit of processes and threads; -1 is none"),
     Flag("platform", "string", "the platform that the image must be for, as in `linux/arm64`"),
     Flag("privileged", "bool", "all capabilities, no filters, no user namespace"),
@@ -104,7 +112,8 @@ CREATE_FLAGS = (
     Flag("ulimit", "ulimit", "set a resource limit (`nofile=1024:2048`)"),
     Flag("use-api-socket", "bool", "not there: there is no daemon's socket"),
     Flag("user", "string", "user name or id, and group (`name`, `1000:1000`)", short="u"),
-    Flag("userns", "string", "`host` switches the user namespace off"),
+    Flag("userns", "string", "`host` switches the user namespace off; `keep-id`: your own id inside"),
+    Flag("uts", "string", "`host` is the machine's own name"),
     Flag("volume", "list", "bind a directory or attach a volume (`/host:/in:ro`, `name:/in`)", short="v"),
     Flag("volume-driver", "string", "the driver of its volumes; there is `local`"),
     Flag("volumes-from", "list", "mount what that container has (`web`, `web:ro`)"),
@@ -117,10 +126,6 @@ RUN_FLAGS = (
     Flag("no-cache", "bool", "with a PATH: build everything again"),
     Flag("sig-proxy", "bool", "pass signals on to the container (on unless `=false`)"),
 )
-# Docker's flags that have no meaning here yet: named, so that the error is honest.
-LATER = "cgroupns domainname ip6 ipc link link-local-ip mac-address pid uts"
-
-
 # What cannot be had here: what it would take, and what there is instead.
 IMPOSSIBLE = {
     "gpus": (
@@ -194,6 +199,12 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         privileged=parsed.is_set("privileged"),
         read_only=parsed.is_set("read-only"),
         userns=parsed.text("userns"),
+        cgroupns=parsed.text("cgroupns"),
+        ipc=parsed.text("ipc"),
+        pid=parsed.text("pid"),
+        uts=parsed.text("uts"),
+        domainname=parsed.text("domainname"),
+        links=tuple(parsed.words("link")),
         networks=_networks(parsed) or DEFAULT_NETWORKS,
         health=_health(parsed),
         restart=parsed.convert("restart", words.parse_restart) or RestartPolicy(),
@@ -248,6 +259,10 @@ def _refuse_later(parsed: Parsed) -> None:
             raise Unsupported(f"`--{name}` cannot be had here: {reason}", hints=(hint,))
     if parsed.text("isolation") not in {"", "default"}:
         raise UsageError(f"`--isolation` cannot be `{parsed.text('isolation')}`", hints=("Linux has `default`",))
+    if parsed.text("ip6"):
+        raise Unsupported("networks have no IPv6", hints=("use `--ip`", "or `--network host`"))
+    if parsed.words("link-local-ip"):
+        raise Unsupported("an interface has one address", hints=("use `--ip` on a network of your own",))
 
 
 def _entrypoint(parsed: Parsed) -> tuple[str, ...] | None:
@@ -292,14 +307,14 @@ def _volume_driver(parsed: Parsed) -> str:
 
 
 def _networks(parsed: Parsed) -> tuple[NetworkRequest, ...]:
-    """Return the networks; --network-alias and --ip are the first one's, as with docker."""
+    """Return the networks; --network-alias, --ip and --mac-address are the first one's, as with docker."""
     asked = parsed.convert_all("network", words.parse_network) + parsed.convert_all("net", words.parse_network)
     aliases = tuple(parsed.words("network-alias") + parsed.words("net-alias"))
-    ip = parsed.text("ip")
-    if not aliases and not ip:
+    ip, mac = parsed.text("ip"), parsed.convert("mac-address", words.check_mac) or ""
+    if not aliases and not ip and not mac:
         return asked
     (first, *others) = asked or DEFAULT_NETWORKS
-    first = NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip)
+    first = NetworkRequest(first.name, aliases=(*first.aliases, *aliases), ip=ip or first.ip, mac=mac or first.mac)
     return (first, *others)
 
 

@@ -92,7 +92,6 @@ RUN = Command(
     minimum=1,
     interspersed=False,
     failure_status=125,
-    later=request.LATER,
     text=(
         "A PATH begins with `.`, `/` or `~`: the project there is built first, its port is published on 127.0.0.1,\n"
         "and Ctrl-C stops and removes it. All else is an image, which is pulled if it is not here.\n"
@@ -114,7 +113,6 @@ CREATE = Command(
     minimum=1,
     interspersed=False,
     failure_status=125,
-    later=request.LATER,
     text="Takes the flags of `sampan run`; `sampan start` runs it.",
     examples=("sampan create --name web -p 8000:5000 hello", "sampan start web"),
 )

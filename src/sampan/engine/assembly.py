@@ -3,6 +3,7 @@
 import os
 
 from sampan.engine import specification
+from sampan.engine.config import KEEP_ID
 from sampan.engine.run_options import RunOptions, VolumeMount
 from sampan.oci.runtime import IdMapping, Spec
 from sampan.runtime import idmap, rootfs, user
@@ -10,6 +11,7 @@ from sampan.runtime import idmap, rootfs, user
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine.partner import Partners
     from sampan.settings.configuration import Settings
 
 
@@ -18,27 +20,36 @@ def features(settings: "Settings") -> idmap.Features:
     return idmap.features(settings)
 
 
-def spec(request: "Document") -> Spec:
-    """Return what runs; raises InvalidArgument for a user who is not in the image."""
+def spec(request: "Document", partners: "Partners | None" = None) -> Spec:
+    """Return what runs; raises InvalidArgument for a user who is not in the image.
+
+    `partners` are the containers whose namespaces it joins.
+    """
     options, root = RunOptions.parse(request["options"]), request["root"]
     root_fd = open_root_to_read(root)
     try:
         who = user.resolve(root_fd, request["config"]["User"], options.group_add)
     finally:
         os.close(root_fd)
-    uid_mappings = _id_mappings(request, "uid_map", who.uid)
+    if partners is not None and partners.uid_mappings:
+        uid_mappings, gid_mappings = partners.mappings()
+    else:
+        uid_mappings = _id_mappings(request, "uid_map", who.uid)
+        gid_mappings = _id_mappings(request, "gid_map", who.gid)
     place = specification.Place(
         request["id"],
         directory=request["directory"],
         hostname=request["hostname"],
         uid_mappings=uid_mappings,
-        gid_mappings=_id_mappings(request, "gid_map", who.gid),
+        gid_mappings=gid_mappings,
         files_are_idmapped=root["is_idmapped"],
         binds_are_idmapped=request["range"] != 0,
         volumes=tuple(VolumeMount.parse(mount) for mount in request["volumes"]),
         processors=request["processors"],
         init=request["init"],
         devices=request["devices"],
+        joined={} if partners is None else partners.paths,
+        etc=etc_directory(request),
     )
     return specification.build(options, request["config"], place, user.within(who, uid_mappings))
 
@@ -49,7 +60,14 @@ def _id_mappings(request: "Document", name: str, own: int) -> tuple[IdMapping, .
         return ()
     if request["range"]:
         return idmap.Range(request["range"]).mappings()
+    if request["options"]["userns"] == KEEP_ID:
+        return idmap.kept(name)
     return idmap.inherited(name, own)
+
+
+def etc_directory(request: "Document") -> str:
+    """Return where the files of /etc are: they go with the network, so they may be another container's."""
+    return str((request["joined"] or {}).get("etc") or request["directory"])
 
 
 def etc(request: "Document") -> "Document":
@@ -57,6 +75,7 @@ def etc(request: "Document") -> "Document":
     options, network = request["options"], request["network"]
     return {
         "hostname": request["hostname"],
+        "domainname": request["config"].get("Domainname", ""),
         "addresses": [endpoint["address"] for endpoint in network["endpoints"]],
         "gateway": next((e["gateway"] for e in network["endpoints"] if e["gateway"]), ""),
         "is_host_network": network["kind"] == "host",

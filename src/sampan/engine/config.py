@@ -7,13 +7,14 @@ import os
 
 from sampan.engine.words import parse_signal
 from sampan.errors import InvalidArgument, Unsupported
-from sampan.network.endpoint import BRIDGE, HOST, MOST_NETWORKS, NONE
+from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, MOST_NETWORKS, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.engine.run_options import RunOptions
 
+KEEP_ID = "keep-id"  # podman's word: a normal user has his own id inside
 MEMORY_LEAST_BYTES = 6 * 1024 * 1024  # docker refuses less: no process starts in that
 CPU_PERIOD_US = 100_000
 
@@ -38,7 +39,9 @@ def merged(options: "RunOptions", image: "Document") -> "Document":
     exposed |= {word: {} for word in options.expose}
     exposed |= {f"{port.container_port}/{port.protocol}": {} for port in options.ports}
     return {
+        # docker: on the machine's own network the name is the machine's.
         "Hostname": options.hostname or (os.uname().nodename if options.network_mode == HOST else ""),
+        "Domainname": options.domainname,
         "User": options.user or image.get("User") or "",
         "Tty": options.tty,
         "OpenStdin": options.interactive,
@@ -153,8 +156,15 @@ def _check_kinds(options: "RunOptions", machine: str) -> None:
     if options.restart.name != "no" and options.auto_remove:
         raise InvalidArgument("`--restart` and `--rm` exclude each other", hints=("leave one of both out",))
     _check_networks(options)
-    if options.userns not in {"", "auto", "private", "host"}:
-        raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=("there are `host` and the default",))
+    if options.userns not in {"", "auto", "private", "host", KEEP_ID}:
+        hint = f"there are `host`, `{KEEP_ID}` and the default"
+        raise InvalidArgument(f"`--userns={options.userns}` is unknown", hints=(hint,))
+    # The words of `sharing` that many would ask for; the rest is looked at there.
+    modes = (options.pid, options.ipc, options.uts, options.cgroupns, options.domainname, options.links)
+    if any(modes) or options.network_mode.startswith(CONTAINER):
+        from sampan.engine import sharing
+
+        sharing.check(options)
     if options.platform:
         _check_platform(options.platform, machine)
 

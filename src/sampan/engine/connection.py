@@ -11,7 +11,7 @@ from sampan import journal
 from sampan.errors import Conflict, NotFound, SampanError
 from sampan.network import endpoint as endpoints
 from sampan.network import ipam
-from sampan.network.endpoint import BRIDGE, HOST, NONE, Endpoint, PortMapping
+from sampan.network.endpoint import ANY, BRIDGE, CONTAINER, HOST, NONE, Endpoint, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def lease(database: "Database", container: "Container") -> "Document":
     Raises NotFound for a network that is not there, and what `ipam.lease` raises.
     """
     mode = container.options.network_mode
-    if mode in {NONE, HOST}:
-        return {"kind": mode, "endpoints": [], "networks": [], "dns": None}
+    if mode in {NONE, HOST} or mode.startswith(CONTAINER):
+        return {"kind": mode.partition(":")[0], "endpoints": [], "networks": [], "dns": None}
     requests = container.options.networks
     networks = [_find(database, request.name) for request in requests]
     # The way out, and in by published ports, is the first network that has one.
@@ -49,11 +49,11 @@ def lease(database: "Database", container: "Container") -> "Document":
         "kind": BRIDGE,
         "endpoints": [endpoint.document() for endpoint in leased],
         "networks": [network.document() for network in networks],
-        "dns": _dns(container, [network for network in networks if network.name != BRIDGE], is_closed=not way),
+        "dns": dns_of(container, [network for network in networks if network.name != BRIDGE], is_closed=not way),
     }
 
 
-def _dns(container: "Container", networks: "list[Network]", *, is_closed: bool) -> "Document | None":
+def dns_of(container: "Container", networks: "list[Network]", *, is_closed: bool) -> "Document | None":
     """Return what the container's resolver knows; None on the default network, where nobody has a name.
 
     `servers` is what was asked for; without, the machine's own are asked. SECURITY: not where there is no way out, for
@@ -90,31 +90,36 @@ def _lease_one(
         container.id,
         bridge=network.interface,
         address=ipam.lease(database, network, container.id, request.ip),
+        mac=request.mac,
         gateway=network.gateway if is_way else "",
         prefix=network.prefix,
-        ports=_wanted(container) if is_way else (),
+        ports=_wanted(container, network.options.get(ipam.HOST_IP, ANY)) if is_way else (),
         number=number,
         network=network.name,
         network_id=network.id,
-        names=() if network.name == BRIDGE else _names(container, request),
+        names=() if network.name == BRIDGE else names_of(container, request),
     )
 
 
-def _names(container: "Container", request: "NetworkRequest") -> tuple[str, ...]:
+def names_of(container: "Container", request: "NetworkRequest") -> tuple[str, ...]:
     """Return the names by which others on a user-defined network find the container."""
     hostname = (container.options.hostname,) if container.options.hostname else ()
     return tuple(dict.fromkeys((container.name, container.short_id, *request.aliases, *hostname)))
 
 
-def _wanted(container: "Container") -> tuple[PortMapping, ...]:
-    """Return the ports of `-p`, and with `-P` those that the image exposes, each on a free port of the host."""
+def _wanted(container: "Container", host_ip: str) -> tuple[PortMapping, ...]:
+    """Return the ports of `-p`, and with `-P` those that the image exposes, each on a free port of the host.
+
+    `host_ip` is where they are when nobody said.
+    """
     options = container.options
+    asked = tuple(port if port.host_ip != ANY else port.on(host_ip) for port in options.ports)
     if not options.publish_all:
-        return options.ports
-    published = {(port.container_port, port.protocol) for port in options.ports}
+        return asked
+    published = {(port.container_port, port.protocol) for port in asked}
     exposed = [word.partition("/") for word in container.config["ExposedPorts"]]
     pairs = [(int(number), protocol or "tcp") for number, _, protocol in exposed]
-    return (*options.ports, *(PortMapping(n, protocol=p) for n, p in pairs if (n, p) not in published))
+    return (*asked, *(PortMapping(n, protocol=p, host_ip=host_ip) for n, p in pairs if (n, p) not in published))
 
 
 def sweep(database: "Database", container_id: str, told: "State", *, run: str, is_rootless: bool) -> None:
@@ -208,6 +213,7 @@ class Connector:
             "forwarder": self._forwarder,
             "is_connected": self._is_connected,
             "run": self._run,
+            "networks": [network.document() for network in self._networks],
             "dns": self._dns and self._dns | {"sockets": [socket.fileno() for socket in self._sockets]},
         }
 
@@ -226,7 +232,7 @@ class Connector:
             # Who is in the machine's own network may ask a name server on its loopback.
             servers = resolver.name_servers() if self._is_rootless else resolver.own_servers()
             self._dns = self._dns | {"servers": list(servers)}
-        if self._is_rootless and self._kind != HOST and not self._is_again:
+        if self._is_rootless and self._kind not in {HOST, "container"} and not self._is_again:
             from sampan.engine import rootless
 
             rootless.enter_network()
@@ -258,7 +264,7 @@ class Connector:
 
     def connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the container's network namespace; `none` gives it a loopback that is up."""
-        if self._kind == HOST:
+        if self._kind in {HOST, "container"}:
             return
         from sampan.kernel import netlink
         from sampan.network import bridge
@@ -269,8 +275,9 @@ class Connector:
                 bridge.up_loopback(socket)
             return
         self._is_connected = True
+        networks = {network.id: network for network in self._networks}
         for endpoint in self._endpoints:
-            bridge.attach(netns_fd, endpoint)
+            bridge.attach(netns_fd, endpoint, networks.get(endpoint.network_id))
         if self._held is not None:
             self._publish(self._held)
         elif self._kept:

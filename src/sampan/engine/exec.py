@@ -6,10 +6,9 @@ is then attached. Whose the process is, what it may do and which filter it gets 
 
 import os
 
-from sampan.engine import fault, frame, launch, sealing, state, terminal
+from sampan.engine import fault, frame, launch, liveness, sealing, state, terminal
 from sampan.engine.attach import Client
 from sampan.errors import Conflict, Internal, InvalidArgument
-from sampan.identity import stat_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,43 +117,10 @@ def _running(settings: "Settings", container_id: str, name: str) -> tuple[state.
     if told.status == state.RUNNING and state.alive(directory):
         if state.is_paused(told):
             raise Conflict(f"the container `{name}` is paused", hints=(f"let it go on with `sampan unpause {name}`",))
-        pidfd = open_process(told)
+        pidfd = liveness.open_process(told)
         if pidfd >= 0:
             return told, pidfd
     raise Conflict(f"the container `{name}` is not running", hints=(f"start it with `sampan start {name}`",))
-
-
-def open_process(told: state.State) -> int:
-    """Return a pidfd of the first process that a running container's state names; -1 where that has ended.
-
-    Raises Conflict where it is in other namespaces than a normal user's commands: SAMPAN_RUN was wiped.
-    """
-    try:
-        pidfd = os.pidfd_open(told.pid)
-    except ProcessLookupError:
-        return -1
-    # The number is the container's still only if what has it began when the container did.
-    if _began(told.pid) == told.start_time:
-        try:
-            os.stat(f"/proc/{told.pid}/root")
-        except PermissionError as error:
-            os.close(pidfd)
-            raise Conflict(
-                "the container's namespaces cannot be entered: they were made by a holder that SAMPAN_RUN has lost",
-                hints=("`sampan restart` it, and it is in those of now",),
-            ) from error
-        except OSError:
-            pass  # it ends just now
-        return pidfd
-    os.close(pidfd)
-    return -1
-
-
-def _began(pid: int) -> int:
-    try:
-        return stat_of(pid)[1]
-    except (FileNotFoundError, ProcessLookupError):
-        return -1
 
 
 def _request(

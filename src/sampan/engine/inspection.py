@@ -6,7 +6,7 @@ import time
 from sampan import units
 from sampan.database import connection
 from sampan.engine import neutral, record, rootless, state, sweep, volume
-from sampan.network.endpoint import BRIDGE
+from sampan.network.endpoint import BRIDGE, CONTAINER, NONE
 from sampan.runtime import standard
 
 TYPE_CHECKING = False
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sampan.engine.run_options import NetworkRequest, RunOptions, VolumeMount
     from sampan.settings.configuration import Settings
 
+# The addresses of one that is on another container's network.
+_NOWHERE: "Document" = {"IPAddress": "", "IPPrefixLen": 0, "Gateway": "", "MacAddress": ""}
 _BILLION = 1_000_000_000
 
 
@@ -160,7 +162,12 @@ def _host_config(settings: "Settings", container: "Container") -> "Document":
         "MaskedPaths": [] if options.privileged else list(standard.MASKED_PATHS),
         "ReadonlyPaths": [] if options.privileged else list(standard.READONLY_PATHS),
         "Binds": [_bind(m) for m in options.volumes if m.kind != "tmpfs" and m.source and not m.is_long] or None,
-        "NetworkMode": options.network_mode,
+        "NetworkMode": options.first_network or options.network_mode,
+        "CgroupnsMode": options.cgroupns or "private",
+        "IpcMode": options.ipc or "private",
+        "Links": _links(container),
+        "PidMode": options.pid,
+        "UTSMode": options.uts,
         "PortBindings": _port_bindings(container),
         "RestartPolicy": {"Name": options.restart.name, "MaximumRetryCount": options.restart.maximum},
         "AutoRemove": options.auto_remove,
@@ -252,6 +259,12 @@ def _security_options(container: "Container") -> list[str]:
     return [*words, "no-new-privileges"] if options.no_new_privileges else words
 
 
+def _links(container: "Container") -> list[str] | None:
+    """Return docker's `/container:/own-name/alias` of each link."""
+    words = [link.partition(":") for link in container.options.links]
+    return [f"/{name}:/{container.name}/{alias or name}" for name, _, alias in words] or None
+
+
 def _bind(mount: "VolumeMount") -> str:
     words = (*(("ro",) if mount.read_only else ()), *mount.options)
     return f"{mount.source}:{mount.destination}" + (f":{','.join(words)}" if words else "")
@@ -336,7 +349,10 @@ def _networks(container: "Container", told: state.State) -> "Document":
     """Return docker's EndpointSettings by the network's name; without addresses where it does not run."""
     endpoints = told.network.get("endpoints", ()) if told.status == state.RUNNING else ()
     found = {endpoint["network"]: endpoint for endpoint in endpoints}
-    return {request.name: _endpoint(request, found.get(request.name, {})) for request in container.options.networks}
+    requests = [request for request in container.options.networks if not request.name.startswith(CONTAINER)]
+    if container.options.first_network and container.options.network_mode == NONE:
+        return {}  # it was taken off all of them
+    return {request.name: _endpoint(request, found.get(request.name, {})) for request in requests}
 
 
 def _endpoint(request: "NetworkRequest", endpoint: "Document") -> "Document":
@@ -362,7 +378,7 @@ def _network_settings(container: "Container", told: state.State) -> "Document":
         else:
             ports.setdefault(key, None)
     networks = _networks(container, told)
-    own = networks.get(BRIDGE) or next(iter(networks.values()))
+    own = networks.get(BRIDGE) or next(iter(networks.values()), _NOWHERE)
     return neutral.NETWORK_SETTINGS | {
         "Ports": ports,
         "IPAddress": own["IPAddress"],

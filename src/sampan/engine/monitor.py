@@ -36,7 +36,7 @@ from sampan.engine import assembly, fault, frame, rootless, sealing, state, take
 from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch, listen
-from sampan.errors import Internal, SampanError
+from sampan.errors import Internal, SampanError, Unsupported
 from sampan.identity import stat_of
 from sampan.kernel import seccomp
 from sampan.network import etc
@@ -47,6 +47,7 @@ from sampan.settings import configuration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine.partner import Partners
     from sampan.engine.sealing import Receive
     from sampan.runtime import foreign
     from sampan.settings.configuration import Settings
@@ -102,6 +103,7 @@ class _Start:
         "_lock_fd",
         "_own_score",
         "_parent",
+        "_partners",
         "_pipes",
         "_request",
         "_settings",
@@ -143,6 +145,8 @@ class _Start:
         self._created: process.Created | foreign.Created | None = None
         self._listener: _socket.socket | None = None
         self._pipes: Pipes | None = None
+        # The containers whose namespaces it joins.
+        self._partners: Partners | None = None
 
     def run(self, channel: _socket.socket | None) -> Watch | None:
         """Start the container; None where that failed, all is undone and the command, if any, has been told."""
@@ -179,11 +183,14 @@ class _Start:
         request, directory = self._request, self._request["directory"]
         state.write(directory, self._state, durable=False)
         self._reach(fault.MONITOR_REQUESTED)
-        self._spec = assembly.spec(request)
+        if request["joined"]:
+            self._join(request)
+        self._spec = assembly.spec(request, self._partners)
         if self._own_score is not None and self._spec.process.oom_score_adj is None:
             # The container keeps what it would have had.
             self._spec.process.oom_score_adj = self._own_score
-        etc.write(directory, etc.files(**assembly.etc(request)), assembly.owner(request))
+        if assembly.etc_directory(request) == directory:
+            etc.write(directory, etc.files(**assembly.etc(request)), assembly.owner(request))
         self._listener = self._heard_before() or listen(request["run_directory"])
         if request["runtime"]:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
@@ -196,8 +203,27 @@ class _Start:
                 parent=request["options"].get("cgroup_parent", ""),
             )
             self._state.cgroup = self._cgroup.document()
+            if request["is_pid_shared"] and self._state.cgroup.get("directories") == {}:
+                raise Unsupported(
+                    "without a control group what it starts in a pid namespace that is not its own would outlive it",
+                    hints=("a normal user has control groups with cgroup v2", "leave `--pid` out, or run as root"),
+                )
         state.write(directory, self._state, durable=False)
         self._connector.prepare()
+
+    def _join(self, request: "Document") -> None:
+        """Find the containers whose namespaces it joins; their ids are its own, and may be others than before."""
+        from sampan.engine import partner
+
+        if request["runtime"]:
+            raise Unsupported(
+                f"`{request['runtime']}` joins no container's namespaces here", hints=("leave `--runtime` out",)
+            )
+        self._partners = partner.open_all(request, self._settings.root, is_patient=self._before is not None)
+        mappings = self._partners.uid_mappings
+        if mappings and request["range"]:
+            request["range"] = mappings[0]["hostID"]
+            state.write_range(request["directory"], request["range"])
 
     def _heard_before(self) -> _socket.socket | None:
         """Return the socket at which commands wait already, where it is a restart."""
@@ -211,6 +237,8 @@ class _Start:
             self._created = make(self._pipes.theirs())
             self._reach(fault.MONITOR_NETWORKED)
             self._created.start()
+        if self._partners is not None:
+            self._partners.joined.close()
 
     def _connect(self, created: "process.Created | foreign.Created") -> None:
         """Connect the network, while the container's first process mounts (a foreign runtime's has done so)."""
@@ -225,6 +253,7 @@ class _Start:
             cgroup=self._cgroup,
             seccomp_program=self._seccomp_program(),
             meanwhile=self._connect,
+            joined=None if self._partners is None else self._partners.joined,
         )
 
     def _create_foreign(self, stdio: process.Stdio) -> "foreign.Created":
@@ -292,6 +321,7 @@ class _Start:
             "window",
             "log",
             "named_volumes",
+            "is_pid_shared",
         )
         return {name: request[name] for name in kept} | {
             "root": self._settings.root,
@@ -356,6 +386,8 @@ class _Start:
         """Undo a start that failed, record why, and tell the command."""
         if self._created is not None:
             self._created.abort()
+        if self._partners is not None:
+            self._partners.joined.close()
         status = error.exit_status if isinstance(error, SampanError) else 125
         self._state.exit_code = max(status, 125)
         self._state.error = error.what if isinstance(error, SampanError) else str(error)

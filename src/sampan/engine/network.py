@@ -15,8 +15,8 @@ from sampan import journal
 from sampan.database import connection
 from sampan.engine import label, record, rootless, state, sweep
 from sampan.engine.words import check_name
-from sampan.errors import Conflict, Internal, InvalidArgument, NotFound, Unsupported
-from sampan.network import ipam
+from sampan.errors import AlreadyExists, Conflict, InvalidArgument, NotFound, Unsupported
+from sampan.network import ipam, option
 from sampan.network import record as told
 from sampan.network.endpoint import BRIDGE, HOST, NONE
 from sampan.network.ipam import Network
@@ -41,10 +41,14 @@ def create(
     driver: str = BRIDGE,
     subnet: str = "",
     gateway: str = "",
+    ip_range: str = "",
+    reserved: "Mapping[str, str] | None" = None,
     internal: bool = False,
+    attachable: bool = False,
     labels: "Mapping[str, str] | None" = None,
+    options: "Mapping[str, str] | None" = None,
 ) -> Network:
-    """Make a network; `subnet` `""` is one that nobody uses yet.
+    """Make a network; `subnet` `""` is one that nobody uses yet, `reserved` are docker's auxiliary addresses by name.
 
     Raises AlreadyExists for a name or a subnet that is taken, InvalidArgument, Unsupported for another driver.
     """
@@ -52,11 +56,13 @@ def create(
         raise InvalidArgument(f"the network `{name}` is always there", hints=("choose another name",))
     if driver != BRIDGE:
         raise Unsupported(f"the network driver `{driver}` is not there", hints=("there is `bridge`",))
-    if gateway and not subnet:
-        raise InvalidArgument("a gateway needs a subnet", hints=("add `--subnet`",))
+    if (gateway or ip_range or reserved) and not subnet:
+        raise InvalidArgument("a gateway, a range or an address needs a subnet", hints=("add `--subnet`",))
     if labels and len(labels) > _MOST_LABELS:
         raise InvalidArgument(f"{len(labels)} labels are more than {_MOST_LABELS}")
     check_name(name)
+    option.check(options or {})
+    _refuse_bridge(settings, dict(options or {}).get(ipam.BRIDGE_NAME, ""))
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         made = ipam.new_network(
@@ -66,16 +72,29 @@ def create(
             subnet=subnet,
             gateway=gateway,
             is_internal=internal,
+            is_attachable=attachable,
             labels=dict(labels or {}),
+            options=dict(options or {}),
+            ip_range=ip_range,
+            reserved=dict(reserved or {}),
         )
     _note(settings, "create", made)
     return made
 
 
+def _refuse_bridge(settings: "Settings", interface: str) -> None:
+    """Refuse a bridge that somebody else has made: it would be taken away with the network.
+
+    A normal user's are in the holder's network, where nobody else makes any.
+    """
+    if interface and settings.uid == 0 and os.path.exists(f"/sys/class/net/{interface}"):
+        raise AlreadyExists(f"this machine has an interface `{interface}`", hints=("choose another name",))
+
+
 def find(settings: "Settings", name: str) -> Network:
     """Return the network called `name`, or whose id is or begins with it; raises NotFound, InvalidArgument."""
     with connection.open(settings) as database:
-        return _find(database, name)
+        return find_in(database, name)
 
 
 def every(settings: "Settings") -> list[Network]:
@@ -90,7 +109,7 @@ def remove(settings: "Settings", name: str) -> str:
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         sweep.fold(database, settings)
-        network = _find(database, name)
+        network = find_in(database, name)
         _refuse_in_use(database, network)
         _remove(database, settings, network)
     return network.name
@@ -122,13 +141,14 @@ def inspect(settings: "Settings", name: str) -> "Document":
         if name in {HOST, NONE}:
             return _document(Network(name, "", "0.0.0.0", 0, id=name), {})  # noqa: S104 - nothing is bound
         with database.transaction():
-            network = ipam.default_network(database) if name == BRIDGE else _find(database, name)
+            network = ipam.default_network(database) if name == BRIDGE else find_in(database, name)
         names = {container.id: container.name for container in record.active(database)}
         leased = ipam.leases(database, network)
     return _document(network, {holder: (names.get(holder, holder), address) for address, holder in leased})
 
 
-def _find(database: "Database", name: str) -> Network:
+def find_in(database: "Database", name: str) -> Network:
+    """Do what `find` does with a connection of the caller's."""
     found = ipam.find(database, name)
     if found is not None:
         return found
@@ -161,7 +181,7 @@ def _remove(database: "Database", settings: "Settings", network: Network) -> Non
     if settings.uid == 0:
         _take_down(network)
     else:
-        _take_down_in_holder(network)
+        rootless.in_network(lambda: _take_down(network))
     told.forget(settings.run, network.id)
     ipam.delete(database, network)
     _note(settings, "destroy", network)
@@ -178,40 +198,29 @@ def _take_down(network: Network) -> None:
     bridge.remove(network)
 
 
-def _take_down_in_holder(network: Network) -> None:
-    """Go into the holder's network namespace, from where there is no way back: in a child."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            rootless.enter_network()
-            _take_down(network)
-            status = 0
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(pid, 0)
-    if status != 0:
-        raise Internal(f"the bridge of `{network.name}` could not be removed")
-
-
 def _document(network: Network, holders: "Mapping[str, tuple[str, str]]") -> "Document":
     is_bridge = network.name not in {HOST, NONE}
-    config = [{"Subnet": f"{network.subnet}/{network.prefix}", "Gateway": network.gateway}] if is_bridge else []
+    config: Document = {"Subnet": f"{network.subnet}/{network.prefix}", "Gateway": network.gateway}
+    config |= {"IPRange": network.ip_range} if network.ip_range else {}
+    config |= {"AuxiliaryAddresses": network.reserved} if network.reserved else {}
     return {
         "Name": network.name,
         "Id": network.id,
         "Created": state.timestamp(network.created),
         "Scope": "local",
         "Driver": BRIDGE if is_bridge else {NONE: "null"}.get(network.name, network.name),
+        "EnableIPv4": True,
         "EnableIPv6": False,
-        "IPAM": {"Driver": "default", "Options": None, "Config": config},
+        "IPAM": {"Driver": "default", "Options": None, "Config": [config] if is_bridge else []},
         "Internal": network.is_internal,
-        "Attachable": False,
+        "Attachable": network.is_attachable,
         "Ingress": False,
+        "ConfigFrom": {"Network": ""},
+        "ConfigOnly": False,
         "Containers": {
             holder: {"Name": name, "IPv4Address": f"{address}/{network.prefix}", "IPv6Address": ""}
             for holder, (name, address) in holders.items()
         },
-        "Options": {"com.docker.network.bridge.name": network.interface} if is_bridge else {},
+        "Options": {ipam.BRIDGE_NAME: network.interface} | network.options if is_bridge else {},
         "Labels": network.labels,
     }

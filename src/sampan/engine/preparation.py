@@ -48,13 +48,17 @@ class Ground:
 
 
 class Leased:
-    """What the transaction of a start handed out: the first of the ids (0 without a range) and the network's part."""
+    """What the transaction of a start handed out: the first of the ids (0 without a range) and the network's part.
 
-    __slots__ = ("network", "start")
+    `joined` is what `joining.lease` returned; None where it joins nobody.
+    """
 
-    def __init__(self, start: int, network: "Document") -> None:
+    __slots__ = ("joined", "network", "start")
+
+    def __init__(self, start: int, network: "Document", joined: "Document | None") -> None:
         self.start = start
         self.network = network
+        self.joined = joined
 
 
 def find_image(database: "Database", options: "RunOptions") -> "Image":
@@ -83,6 +87,13 @@ def container(database: "Database", settings: "Settings", options: "RunOptions",
     own = options.volumes
     if options.volumes_from:
         own = (*own, *volume.inherited(database, options.volumes_from, own))
+    if options.joined:
+        from sampan.engine import joining  # few join another container
+
+        options, other = joining.resolve(database, options)
+        config |= other
+    if options.userns == configs.KEEP_ID:
+        _keep_id(settings, options, config)
     id = record.new_id(settings)
     return Container(
         id,
@@ -95,13 +106,30 @@ def container(database: "Database", settings: "Settings", options: "RunOptions",
     )
 
 
+def _keep_id(settings: "Settings", options: "RunOptions", config: "Document") -> None:
+    """Have the container's process run as the person who asks, unless somebody else was named."""
+    from sampan.runtime import idmap
+
+    if settings.uid == 0:
+        raise Unsupported("`--userns=keep-id` is for a normal user", hints=("root has any user with `--user`",))
+    if not options.user:
+        config["User"] = f"{settings.uid}:{idmap.own_id('gid_map')}"
+
+
 def lease(database: "Database", settings: "Settings", container: Container, ground: Ground) -> Leased:
     """Hand out ids and an address; the caller holds a write transaction. They are freed by `sweep`."""
-    options, start = container.options, 0
-    if has_userns(settings, options) and settings.uid == 0:
+    options, start, joined = container.options, 0, None
+    if options.joined:
+        from sampan.engine import joining
+
+        joined = joining.lease(database, settings, container, has_userns=has_userns(settings, options))
+    if joined is not None and joined["range"]:
+        start = joined["range"]
+        state.write_range(state.directory(settings, container.id), start)
+    elif has_userns(settings, options) and settings.uid == 0:
         is_shifted = _is_shifted(settings, options, ground)
         start = idrange.shared() if is_shifted else idrange.allocate(database, container.id)
-    return Leased(start, links.lease(database, container))
+    return Leased(start, links.lease(database, container), joined)
 
 
 def has_userns(settings: "Settings", options: "RunOptions") -> bool:
@@ -131,6 +159,7 @@ def request(
         "userxattr": settings.uid != 0,
         "features": ground.features,
     }
+    state.forget_network(directory)
     volumes = volume.prepare(database, settings, container, lambda: _open_root(root))
     return {
         "fault": fault.chosen(settings),
@@ -142,6 +171,8 @@ def request(
         "options": options.document(),
         "config": container.config,
         "hostname": container.hostname,
+        "joined": leased.joined,
+        "is_pid_shared": bool(options.pid),
         "processors": _processors(),
         "has_userns": has_userns(settings, options),
         "init": _init(settings, options),

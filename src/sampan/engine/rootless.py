@@ -10,15 +10,18 @@ Whoever has threads cannot enter: it spawns its monitors, which do (`launch`). F
 
 import os
 
-from sampan.errors import Internal, Unsupported
+from sampan.errors import Internal, SampanError, Unsupported
 from sampan.events import Event, ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sampan.events import Sink
     from sampan.runtime.holder import Holder
     from sampan.settings.configuration import Settings
 
+_TOLD_BYTES = 4096  # a pipe holds more
 # Holders that this process has entered or keeps: the connections in them keep the holder alive.
 _kept: "list[Holder]" = []
 
@@ -67,6 +70,31 @@ def enter_network() -> None:
     if not _kept:
         raise Internal("no holder is kept")
     _kept[-1].enter_network()
+
+
+def in_network(work: "Callable[[], None]") -> None:
+    """Do something in the holder's network namespace, from where there is no way back: in a child.
+
+    Raises what went wrong there, by its words.
+    """
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        said = ""
+        try:
+            enter_network()
+            work()
+        except BaseException as error:  # noqa: BLE001 - a process boundary
+            said = getattr(error, "what", "") or str(error) or type(error).__name__
+        finally:
+            os.write(writing, said.encode("utf-8", "replace")[:_TOLD_BYTES])
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        said = file.read().decode("utf-8", "replace")
+    os.waitpid(pid, 0)
+    if said:
+        raise SampanError(said)
 
 
 def descriptors() -> list[int]:

@@ -6,7 +6,7 @@
 """
 
 from sampan.frozen import frozen
-from sampan.network.endpoint import BRIDGE, PortMapping
+from sampan.network.endpoint import BRIDGE, CONTAINER, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,12 +57,14 @@ class Ulimit:
 class NetworkRequest:
     """One `--network`: its name (`bridge`, `none`, `host`, or a user-defined one's), with `--network-alias` and `--ip`.
 
-    `aliases` are further names by which the others on that network find the container; `ip` `""` is any that is free.
+    `container:ID` is another container's network. `aliases` are further names by which the others on that network find
+    the container; `ip` and `mac` `""` are any.
     """
 
     name: str
     aliases: tuple[str, ...] = ()
     ip: str = ""
+    mac: str = ""
 
     def document(self) -> "Document":
         """Return what `parse` reads."""
@@ -131,7 +133,9 @@ class RunOptions:
 
     `command` and `entrypoint`: None is the image's own; `entrypoint=()` clears it (`--entrypoint ""`). `env`:
     `KEY=value` in order, complete (`words.resolve_environment`). `networks`: in the order of the container's
-    interfaces, never empty; `none` and `host` stand alone. `userns`: `""` or `host`. `seccomp`: `""` (the default
+    interfaces, never empty; `none`, `host` and `container:ID` stand alone. `userns`: `""`, `host` or `keep-id`. `pid`,
+    `ipc`, `uts`, `cgroupns`: docker's modes (`sharing`). `links`: `CONTAINER:ALIAS`. `first_network` is what
+    `network_mode` was before `network connect` and `disconnect` changed the networks. `seccomp`: `""` (the default
     profile), `unconfined`, or a path. `runtime`: `""` (the settings' one), `sampan`, `runc` or a path. Limits are None
     where none was asked for. `nano_cpus` is `--cpus`, in billionths; it excludes the quota and the period. `device_…`
     and `blkio_weight_device` are (path, number) each, `devices` (path here, path inside, access of `rwm`). `detach` is
@@ -185,7 +189,14 @@ class RunOptions:
     privileged: bool = False
     read_only: bool = False
     userns: str = ""
+    cgroupns: str = ""
+    ipc: str = ""
+    pid: str = ""
+    uts: str = ""
+    domainname: str = ""
+    links: tuple[str, ...] = ()
     networks: tuple[NetworkRequest, ...] = DEFAULT_NETWORKS
+    first_network: str = ""
     add_host: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
@@ -212,6 +223,12 @@ class RunOptions:
     def network_mode(self) -> str:
         """Return docker's NetworkMode: the first network's name."""
         return self.networks[0].name
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """Return whose namespaces it joins: runtime-spec's name of the namespace -> that container's id or name."""
+        words = {"pid": self.pid, "ipc": self.ipc, "network": self.network_mode}
+        return {kind: word.removeprefix(CONTAINER) for kind, word in words.items() if word.startswith(CONTAINER)}
 
     def document(self) -> "Document":
         """Return what `parse` reads."""

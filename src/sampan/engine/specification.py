@@ -7,6 +7,7 @@ image's Env, User, WorkingDir mean), runtime-spec config-linux.md.
 from sampan.engine import privilege
 from sampan.engine.config import cpu_time, environment_of
 from sampan.kernel.mount import SUBPATH, TOP_ONLY
+from sampan.network.endpoint import CONTAINER
 from sampan.oci.runtime import IdMapping, Mount, Process, Resources, Spec, parse_device
 from sampan.runtime import standard
 from sampan.runtime.user import User
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from sampan.engine.run_options import RunOptions, VolumeMount
 
 # Where the image's label asks for it: gunicorn's advice of two workers a processor and one, each with room to live in.
-_LAST_GROUP = 0x7FFFFFFF  # net/ping.h, GID_T_MAX
 WORKERS_LABEL = "io.sampan.workers"
+WORKER_BYTES = 64 * 1024 * 1024
+_LAST_GROUP = 0x7FFFFFFF  # net/ping.h, GID_T_MAX
 # Where the init of `--init` appears, as docker has it.
 _INIT = "/sbin/docker-init"
-WORKER_BYTES = 64 * 1024 * 1024
+_SHM = "/dev/shm"  # noqa: S108 - in the container
 
 
 class Place:
@@ -30,7 +32,8 @@ class Place:
     `directory` is containers/ID; the mappings are empty without a user namespace; `volumes` have paths as sources now;
     `files_are_idmapped` tells whether binds from SAMPAN_ROOT go through an idmapped mount, `binds_are_idmapped` whether
     those of a person's own directories do: not a normal user's, whose files are uid 0's already where he is. `init` is
-    the path of the program that comes before the command, or `""`; `devices` what `devices.find` has found.
+    the path of the program that comes before the command, or `""`; `devices` what `devices.find` has found. `joined`
+    has paths of other containers' namespaces, by runtime-spec's names; `etc` is where the files of /etc are.
     """
 
     __slots__ = (
@@ -38,10 +41,12 @@ class Place:
         "container_id",
         "devices",
         "directory",
+        "etc",
         "files_are_idmapped",
         "gid_mappings",
         "hostname",
         "init",
+        "joined",
         "processors",
         "uid_mappings",
         "volumes",
@@ -61,6 +66,8 @@ class Place:
         processors: int,
         init: str = "",
         devices: "Document | None" = None,
+        joined: "dict[str, str]",
+        etc: str,
     ) -> None:
         self.container_id = container_id
         self.directory = directory
@@ -73,6 +80,8 @@ class Place:
         self.processors = processors
         self.init = init
         self.devices = devices or {}
+        self.joined = joined
+        self.etc = etc
 
 
 def build(options: "RunOptions", config: "Document", place: Place, user: User) -> Spec:
@@ -80,7 +89,8 @@ def build(options: "RunOptions", config: "Document", place: Place, user: User) -
     return Spec(
         process(options, config, place, user),
         readonly_root=options.read_only,
-        hostname=place.hostname,
+        hostname="" if options.uts == "host" else place.hostname,
+        domainname="" if options.uts == "host" else config.get("Domainname", ""),
         mounts=tuple(_mounts(options, place)),
         namespaces=_namespaces(options, place),
         uid_mappings=place.uid_mappings,
@@ -173,12 +183,18 @@ def _with_devices(wanted: Resources, devices: "Document") -> Resources:
 
 
 def _namespaces(options: "RunOptions", place: Place) -> dict[str, str]:
-    names = ["mount", "pid", "ipc", "uts", "cgroup"]
-    if place.uid_mappings:
-        names.insert(0, "user")
-    if options.network_mode != "host":
-        names.append("network")
-    return dict.fromkeys(names, "")
+    """Return which are new (`""`) and which another container's (a path); those that are missing are the machine's."""
+    names = ["user"] if place.uid_mappings else []
+    modes = {
+        "mount": "",
+        "pid": options.pid,
+        "ipc": options.ipc,
+        "uts": options.uts,
+        "cgroup": options.cgroupns,
+        "network": options.network_mode,
+    }
+    names += [name for name, mode in modes.items() if mode != "host"]
+    return dict.fromkeys(names, "") | place.joined
 
 
 def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
@@ -187,15 +203,16 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
         write="rw" if options.privileged else "ro",
         shm_bytes=options.shm_size_bytes or standard.SHM_BYTES,
         # The kernel mounts sysfs only for those whose user namespace owns the network namespace.
-        is_sys_bound=options.network_mode == "host" and bool(place.uid_mappings),
+        is_sys_bound=(options.network_mode == "host" or _is_network_alone(place)) and bool(place.uid_mappings),
     )
+    mounts = [_shared(mount, options) for mount in mounts if options.ipc != "none" or mount.destination != _SHM]
     asked = {volume.destination for volume in place.volumes}
     idmap = ("idmap",) if place.files_are_idmapped else ()
     # docker: what is generated is as read-only as the root that it lies on.
     access = ("ro",) if options.read_only else ()
     options_of_etc = ("rbind", *access, "rprivate", *idmap)
     names = [name for name in ("resolv.conf", "hostname", "hosts") if f"/etc/{name}" not in asked]
-    mounts += [Mount(f"/etc/{name}", "bind", f"{place.directory}/{name}", options_of_etc) for name in names]
+    mounts += [Mount(f"/etc/{name}", "bind", f"{place.etc}/{name}", options_of_etc) for name in names]
     mounts = [mount for mount in mounts if mount.destination not in asked]
     mounts += [_volume(volume, place) for volume in sorted(place.volumes, key=_depth)]
     mounts += [
@@ -206,6 +223,21 @@ def _mounts(options: "RunOptions", place: Place) -> "list[Mount]":
         # Whose it is does not matter to who executes it, so it needs no idmap.
         mounts.append(Mount(_INIT, "bind", place.init, ("bind", "ro", "nosuid", "nodev", "rprivate")))
     return mounts
+
+
+def _is_network_alone(place: Place) -> bool:
+    """Tell whether it is on the network of a container whose user namespace it does not share."""
+    return "network" in place.joined and "user" not in place.joined
+
+
+def _shared(mount: Mount, options: "RunOptions") -> Mount:
+    """Return the mount, or where the machine's or another container's is seen in its place, that."""
+    if mount.destination == _SHM and (options.ipc == "host" or options.ipc.startswith(CONTAINER)):
+        # Another container's comes as a descriptor; see runtime.joined.
+        return Mount(_SHM, "bind", _SHM, ("rbind", *standard.STRICT))
+    if mount.type == "cgroup" and options.cgroupns == "host":
+        return Mount(mount.destination, "bind", mount.destination, ("rbind", *standard.STRICT, "ro"))
+    return mount
 
 
 def _depth(volume: "VolumeMount") -> int:
@@ -230,7 +262,7 @@ def _volume(volume: "VolumeMount", place: Place) -> Mount:
 
 def _sysctl(options: "RunOptions", place: Place) -> dict[str, str]:
     """Return docker's defaults (who is not root may take port 80, and ping), then what was asked for."""
-    if options.network_mode == "host":
+    if options.network_mode == "host" or options.network_mode.startswith(CONTAINER):
         return dict(options.sysctl)
     # A group that is not mapped may not stand there.
     last = max((mapping.container_id + mapping.size - 1 for mapping in place.gid_mappings), default=_LAST_GROUP)

@@ -4,6 +4,8 @@
     containers/ID/state.json   written by the monitor alone; read by every command
     containers/ID/update.json  written by `update` for the monitor that runs; see `write_update`
     containers/ID/stopped      left by the monitor of a container that a person stopped; see `mark_stopped`
+    containers/ID/network.json written by `network connect` for the monitor that runs; see `connecting`
+    containers/ID/range        the ids of another container's that it joins: written by whoever starts it
     SAMPAN_RUN/ID/attach.sock  where the monitor listens; may be wiped without harm
 
 States: `created` (no file, or a start that failed), `running`, `restarting` (between two runs, by a restart policy),
@@ -164,6 +166,11 @@ def withdraw_name(settings_run: str, name: str, container_id: str) -> None:
         pass
 
 
+def write_range(directory: str, start: int) -> None:
+    """Say which ids a container has from another whose namespaces it joins: nobody else's while it may run."""
+    write_file(f"{directory}/range", str(start).encode(), durable=False)
+
+
 def write_name(directory: str, name: str) -> None:
     """Leave word of a running container's new name for its monitor, which was started with another."""
     write_file(f"{directory}/name", name.encode(), durable=False)
@@ -239,9 +246,13 @@ def read(directory: str) -> State:
             raise Unsupported(
                 f"`{path}` was written by a newer Sampan", hints=("upgrade with `pip install --upgrade sampan`",)
             )
-        return State(**(_from_1(document) if version == 1 else document))
+        told = State(**(_from_1(document) if version == 1 else document))
     except (Malformed, UnicodeDecodeError, KeyError, TypeError) as error:
         raise Corrupt(f"`{path}` is not a container's state") from error
+    if told.network and told.status != EXITED:
+        changed = read_network(directory, told.monitor_pid, told.boot_id)
+        told.network |= {name: changed[name] for name in ("endpoints", "networks") if name in changed}
+    return told
 
 
 def _from_1(document: "Document") -> "Document":
@@ -395,6 +406,32 @@ def write_update(directory: str, told: State, options: "Document") -> None:
     """Leave `options` (RunOptions.document) for the running monitor: its restart policy and its next run's limits."""
     document = {"version": 1, "monitor_pid": told.monitor_pid, "boot_id": told.boot_id, "options": options}
     write_file(f"{directory}/update.json", render(document).encode(), durable=True)
+
+
+def write_network(directory: str, told: State, word: "Document") -> None:
+    """Leave word of a running container's networks for its monitor, who made others; see `connecting`."""
+    document = word | {"version": 1, "monitor_pid": told.monitor_pid, "boot_id": told.boot_id}
+    write_file(f"{directory}/network.json", render(document).encode(), durable=False)
+
+
+def read_network(directory: str, monitor_pid: int, boot_id: str) -> "Document":
+    """Return what `write_network` left for this monitor: endpoints, networks, dns; empty where there is nothing."""
+    try:
+        with open(f"{directory}/network.json", "rb") as file:
+            document = parse(file.read(STATE_BYTES).decode())
+    except (OSError, Malformed, UnicodeDecodeError):
+        return {}
+    if document["monitor_pid"] != monitor_pid or document["boot_id"] != boot_id:
+        return {}
+    return {name: document[name] for name in ("endpoints", "networks", "dns")}
+
+
+def forget_network(directory: str) -> None:
+    """Take that word away: the next start has another. Idempotent."""
+    try:
+        os.unlink(f"{directory}/network.json")
+    except FileNotFoundError:
+        pass
 
 
 def read_update(directory: str, monitor_pid: int, boot_id: str) -> "Document":

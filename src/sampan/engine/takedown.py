@@ -95,8 +95,11 @@ def _remove_cgroup(document: "Document") -> None:
         forget(told["runtime"], document["id"])
     if told["cgroup"] is None:
         return
-    # A process that was exec'd into the container died with the first one, whose pid namespace it was in.
-    cgroup.parse(told["cgroup"]).remove()
+    group = cgroup.parse(told["cgroup"])
+    if document["is_pid_shared"]:
+        group.kill()
+    # Else what was in the container died with its first process, whose pid namespace it was in.
+    group.remove()
 
 
 def _remove_files(root: str, directory: str) -> None:

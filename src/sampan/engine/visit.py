@@ -23,8 +23,7 @@ import time
 
 from sampan import document, failure
 from sampan.database import connection
-from sampan.engine import assembly, preparation, record, rootless, state, sweep, volume
-from sampan.engine import exec as execution
+from sampan.engine import assembly, liveness, preparation, record, rootless, state, sweep, volume
 from sampan.errors import Conflict, Internal, SampanError
 from sampan.image.store import Images
 from sampan.kernel import capability, mount, syscalls
@@ -176,7 +175,7 @@ def _hold(database: "Database", settings: "Settings", container: "Container") ->
         if lock_fd is not None:
             return Root(lock_fd=lock_fd, is_single_id=settings.uid != 0 and is_single_id())
         told = state.read(directory)
-        pidfd = execution.open_process(told) if told.status == state.RUNNING else -1
+        pidfd = liveness.open_process(told) if told.status == state.RUNNING else -1
         if pidfd >= 0:
             sizes = [mapping["size"] for mapping in told.uid_mappings]
             return Root(pid=told.pid, pidfd=pidfd, is_single_id=sum(sizes) == 1)

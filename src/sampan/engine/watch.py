@@ -52,7 +52,7 @@ class Watch:
         self._board.after_termination = self._let_go
         self._board.after_hangup = self._be_found
         if document["network"].get("dns"):
-            self._board.accompany(_resolver(document["network"]["dns"], document["run"]))
+            self._board.accompany(_resolver(document["network"]["dns"], document["run"], document["directory"]))
         self._told_health = "" if self._state.health is None else self._state.health["Status"]
         self._health = self._watched_health()
         if self._health is not None:
@@ -124,6 +124,7 @@ class Watch:
     def _end(self) -> None:
         """Go from `ended` to `gone`, or to the next run; see monitor."""
         self._reach(fault.MONITOR_ENDED)
+        self._take_networks()
         if self._health is not None:
             self._health.close()
         self._note_end()
@@ -148,6 +149,19 @@ class Watch:
         # The lock goes before the last output has been taken: nobody's `start` or `rm` waits for a slow reader.
         os.close(self._fds["lock"])
         self._board.flush()
+
+    def _take_networks(self) -> None:
+        """Learn which networks `network connect` and `disconnect` left the container on."""
+        changed = state.read_network(self._document["directory"], os.getpid(), self._state.boot_id)
+        if not changed:
+            return
+        network = self._document["network"]
+        network["endpoints"] = changed["endpoints"]
+        network["is_connected"] = True
+        if self._document["again"]:
+            self._document["again"]["request"]["network"] |= changed
+            # With a resolver from the next run on, where it had none.
+            network["dns"] = changed["dns"]
 
     def _note_end(self) -> None:
         """Take docker's exit status."""
@@ -327,12 +341,14 @@ def listen(directory: str) -> _socket.socket:
     return listener
 
 
-def _resolver(dns: "Document", run: str) -> "Companion":
+def _resolver(dns: "Document", run: str, directory: str) -> "Companion":
     from sampan.network import dns as resolver
     from sampan.network import record
 
     udp, tcp = (_socket.socket(fileno=fd) for fd in dns["sockets"])
-    names = resolver.Names([(record.directory(run, id), name) for id, name in dns["networks"]])
+    names = resolver.Names(
+        [(record.directory(run, id), name) for id, name in dns["networks"]], run, f"{directory}/network.json"
+    )
     return resolver.Resolver(udp, tcp, names, tuple(dns["servers"]))
 
 

@@ -49,10 +49,10 @@ def check_address(text: str) -> str:
 
 
 def parse_network(text: str) -> NetworkRequest:
-    """Parse a `--network` word: `front`, or `name=front,alias=web,ip=10.5.0.7`."""
+    """Parse a `--network` word: `front`, or `name=front,alias=web,ip=10.5.0.7,mac-address=02:42:0a:05:00:07`."""
     if "=" not in text:
         return NetworkRequest(BRIDGE if text == "default" else text)
-    name, aliases, ip = "", [], ""
+    name, aliases, ip, mac = "", [], "", ""
     for part in text.split(","):
         key, _, value = part.partition("=")
         if key == "name":
@@ -61,9 +61,27 @@ def parse_network(text: str) -> NetworkRequest:
             aliases.append(value)
         elif key == "ip":
             ip = value
+        elif key == "mac-address":
+            mac = check_mac(value)
+        elif key in {"driver-opt", "gw-priority", "ip6", "link-local-ip"}:
+            raise Unsupported(f"`{key}` in the network `{text}` is not there", hints=("leave it out",))
         else:
-            raise InvalidArgument(f"`{key}` in the network `{text}` is unknown", hints=("known: name, alias, ip",))
-    return NetworkRequest(name, aliases=tuple(aliases), ip=ip)
+            hint = "known: name, alias, ip, mac-address"
+            raise InvalidArgument(f"`{key}` in the network `{text}` is unknown", hints=(hint,))
+    return NetworkRequest(name, aliases=tuple(aliases), ip=ip, mac=mac)
+
+
+def check_mac(text: str) -> str:
+    """Return a hardware address with colons; raises InvalidArgument for one that no interface may have."""
+    parts = text.lower().replace("-", ":").split(":")
+    if len(parts) != 6 or any(
+        len(part) != 2 or any(digit not in "0123456789abcdef" for digit in part) for part in parts
+    ):
+        raise InvalidArgument(f"`{text}` is no hardware address", hints=("write it like `02:42:0a:05:00:07`",))
+    # The kernel takes no group's address, and not that of nobody (is_valid_ether_addr).
+    if int(parts[0], 16) & 1 or parts == ["00"] * 6:
+        raise InvalidArgument(f"`{text}` cannot be an interface's address", hints=("the first digits must be even",))
+    return ":".join(parts)
 
 
 def parse_expose(text: str) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ _RTA_DST, _RTA_GATEWAY = 1, 5
 # linux/if_link.h, linux/if_addr.h, linux/veth.h
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
-_AF_BRIDGE, _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 7, 12, 4
+_IFLA_MTU = 4
+_AF_BRIDGE, _IFLA_PROTINFO, _IFLA_BRPORT_MODE, _IFLA_BRPORT_ISOLATED = 7, 12, 4, 33
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _IFF_UP = 1
 
@@ -159,6 +160,17 @@ def add_veth(socket: Socket, name: str, peer: str, *, peer_mac: bytes, peer_netn
 def set_up(socket: Socket, index: int) -> None:
     """Set an interface up."""
     socket.request(_NEWLINK, 0, _link(index, _IFF_UP))
+
+
+def set_mtu(socket: Socket, index: int, size_bytes: int) -> None:
+    """Set the size of an interface's packets."""
+    socket.request(_NEWLINK, 0, _link(index) + attribute(_IFLA_MTU, struct.pack("=I", size_bytes)))
+
+
+def set_isolated(socket: Socket, index: int) -> None:
+    """Let a bridge send nothing from this port to another one that is isolated."""
+    payload = struct.pack("=BBHiII", _AF_BRIDGE, 0, 0, index, 0, 0)
+    socket.request(_SETLINK, 0, payload + nest(_IFLA_PROTINFO, attribute(_IFLA_BRPORT_ISOLATED, b"\1")))
 
 
 def set_hairpin(socket: Socket, index: int) -> None:

@@ -39,8 +39,11 @@ def ensure(network: "Network") -> None:
         _switch_on(f"ipv4/conf/{network.interface}/route_localnet")
 
 
-def attach(netns_fd: int, endpoint: "Endpoint") -> None:
-    """Give the network namespace its loopback and an interface on the bridge. Single-threaded callers only."""
+def attach(netns_fd: int, endpoint: "Endpoint", network: "Network | None" = None) -> None:
+    """Give the network namespace its loopback and an interface on the bridge. Single-threaded callers only.
+
+    `network` has options that are an interface's.
+    """
     inner = f"eth{endpoint.number}"
     with netlink.Socket() as here, netlink.socket_in(netns_fd) as inside:
         master = netlink.index_of(endpoint.bridge)
@@ -55,16 +58,33 @@ def attach(netns_fd: int, endpoint: "Endpoint") -> None:
             raise
         up_loopback(inside)
         index = netlink.link_index(inside, inner)
+        port = netlink.link_index(here, endpoint.interface)
+        if network is not None and network.mtu:
+            netlink.set_mtu(here, port, network.mtu)
+            netlink.set_mtu(inside, index, network.mtu)
+        if network is not None and network.is_isolated:
+            # Before it is up. What is published still comes by the bridge itself, which is no such port.
+            netlink.set_isolated(here, port)
         with netlink.Inside(netns_fd):
             _without_ipv6(inner)
         netlink.add_address(inside, index, pack(endpoint.address), endpoint.prefix)
         netlink.set_up(inside, index)
-        port = netlink.link_index(here, endpoint.interface)
         netlink.set_up(here, port)
         if endpoint.ports:
             netlink.set_hairpin(here, port)
         if endpoint.gateway:
             netlink.add_default_route(inside, pack(endpoint.gateway))
+
+
+def set_way(netns_fd: int, endpoint: "Endpoint") -> None:
+    """Have the namespace's way out, which has gone, be this endpoint. Idempotent. Single-threaded callers only."""
+    with netlink.Socket() as here, netlink.socket_in(netns_fd) as inside:
+        if endpoint.ports:
+            netlink.set_hairpin(here, netlink.link_index(here, endpoint.interface))
+        try:
+            netlink.add_default_route(inside, pack(endpoint.gateway))
+        except FileExistsError:
+            pass
 
 
 def detach(interface: str) -> None:
@@ -111,6 +131,8 @@ def _make(socket: netlink.Socket, network: "Network") -> int:
     if index is None:
         raise SampanError(f"the bridge `{network.interface}` went as it was made")
     _without_ipv6(network.interface)
+    if network.mtu:
+        netlink.set_mtu(socket, index, network.mtu)
     netlink.set_up(socket, index)
     return index
 

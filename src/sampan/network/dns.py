@@ -94,16 +94,20 @@ def encode(name: str) -> bytes:
 class Names:
     """The names on some networks, as their containers tell them; read again when a directory has changed."""
 
-    __slots__ = ("_networks", "_seen", "_tables")
+    __slots__ = ("_networks", "_run", "_seen", "_tables", "_word", "_word_seen")
 
-    def __init__(self, networks: "list[tuple[str, str]]") -> None:
-        """Know the networks by directory and name."""
+    def __init__(self, networks: "list[tuple[str, str]]", run: str = "", word: str = "") -> None:
+        """Know the networks by directory and name; `word` is a file that says which they are once it is there."""
         self._networks = networks
+        self._run = run
+        self._word = word
+        self._word_seen = (0, 0)
         self._seen: dict[str, int] = {}
         self._tables: dict[str, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> list[str] | None:
         """Return the addresses of a name; None for a name that nobody here has."""
+        self._hear()
         for directory, network in self._networks:
             table = self._table(directory)
             found = table.get(name) or table.get(name.removesuffix(f".{network.lower()}"))
@@ -115,12 +119,25 @@ class Names:
         """Return the name of the container whose address a name below in-addr.arpa stands for."""
         if not name.endswith(_REVERSE):
             return None
+        self._hear()
         address = ".".join(reversed(name.removesuffix(_REVERSE).split(".")))
         for directory, network in self._networks:
             # The first name is the container's own.
             if found := self._table(directory).get(f"/{address}"):
                 return f"{found[0]}.{network}"
         return None
+
+    def _hear(self) -> None:
+        """Look whether the networks are others by now: every change is a new file in the place of the one before."""
+        if not self._word:
+            return
+        try:
+            found = os.stat(self._word)
+            if (found.st_ino, found.st_mtime_ns) != self._word_seen:
+                self._networks = record.networks_in(self._word, self._run)
+                self._word_seen = (found.st_ino, found.st_mtime_ns)
+        except (OSError, ValueError, KeyError):
+            return  # nobody has changed them
 
     def _table(self, directory: str) -> "dict[str, list[str]]":
         try:

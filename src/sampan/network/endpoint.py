@@ -10,6 +10,8 @@ ANY = "0.0.0.0"  # noqa: S104  # docker's default for -p: every address of the h
 PROTOCOLS = ("tcp", "udp")
 # Networks that are always there; every other name is a user-defined one's.
 BRIDGE, NONE, HOST = "bridge", "none", "host"
+# What joins another container's namespace begins so; its id follows, or, before it is created, its name.
+CONTAINER = "container:"
 MOST_NETWORKS = 12  # of one container: see `interface_of`
 
 
@@ -40,6 +42,16 @@ class PortMapping:
     def at(self, host_port: int) -> "PortMapping":
         """Return this mapping on a certain port of the host."""
         return PortMapping(self.container_port, host_port=host_port, host_ip=self.host_ip, protocol=self.protocol)
+
+    def on(self, host_ip: str) -> "PortMapping":
+        """Return this mapping at a certain address of the host."""
+        return PortMapping(
+            self.container_port,
+            host_port=self.host_port,
+            host_last=self.host_last,
+            host_ip=host_ip,
+            protocol=self.protocol,
+        )
 
     def __str__(self) -> str:
         host = f"{self.host_port}" if self.host_port == self.host_last else f"{self.host_port}-{self.host_last}"
@@ -102,6 +114,7 @@ class Endpoint:
         network: str = BRIDGE,
         network_id: str = "",
         names: tuple[str, ...] = (),
+        mac: str = "",
     ) -> None:
         self.container_id = container_id
         self.bridge = bridge
@@ -114,7 +127,7 @@ class Endpoint:
         self.network_id = network_id
         self.names = names
         self.interface = interface_of(container_id, number)
-        self.mac = mac_of(address)
+        self.mac = mac or mac_of(address)
 
     def with_ports(self, ports: tuple[PortMapping, ...]) -> "Endpoint":
         """Return this endpoint with other published ports."""
@@ -133,6 +146,7 @@ class Endpoint:
             "network": self.network,
             "network_id": self.network_id,
             "names": list(self.names),
+            "mac": self.mac,
         }
 
     @classmethod
@@ -149,6 +163,7 @@ class Endpoint:
             network=document["network"],
             network_id=document["network_id"],
             names=tuple(document["names"]),
+            mac=document.get("mac", ""),
         )
 
 

@@ -39,6 +39,7 @@ def write(directory: str, files: "Mapping[str, bytes]", owner: int = 0) -> None:
 def files(
     *,
     hostname: str,
+    domainname: str = "",
     addresses: "Iterable[str]",
     gateway: str,
     is_host_network: bool,
@@ -54,7 +55,8 @@ def files(
     for word in add_host:
         name, _, where = word.partition(":")
         lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
-    lines += [f"{address}\t{hostname}\n" for address in addresses]
+    called = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    lines += [f"{address}\t{called}\n" for address in addresses]
     texts = {
         "hosts": "".join(lines),
         "hostname": hostname + "\n",

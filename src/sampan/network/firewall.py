@@ -264,7 +264,7 @@ def _rules(network: "Network") -> "list[tuple[str, list[bytes]]]":
         # SECURITY: a translation comes before the routing that knows 127/8 for a martian.
         ("guard", [*_name_is(nft.META_IIFNAME, "lo", is_equal=False), *to_loopback, *_published_at(), drop]),
         *((chain, rule) for chain in ("publish", "local") for rule in (at_address, anywhere)),
-        ("leave", [*not_to_bridge, *from_subnet, masquerade]),
+        *([("leave", [*not_to_bridge, *from_subnet, masquerade])] if network.is_masked else []),
         ("leave", [*to_bridge, *from_loopback, masquerade]),
         ("leave", [*to_bridge, *from_subnet, *is_published, masquerade]),
         ("forward", [*to_bridge, *not_from_bridge, *is_published, accept]),

@@ -29,16 +29,39 @@ _LAST_CANDIDATES = tuple(f"172.{second}.0.0" for second in range(16, 32))
 _PREFIX = 16
 _WIDEST, _NARROWEST = 8, 30  # prefixes of a subnet that a person chooses
 _ID_BYTES = 32
+# What `network create --opt` may say, in docker's words; `option` looks at the values.
+BRIDGE_NAME = "com.docker.network.bridge.name"
+HOST_IP = "com.docker.network.bridge.host_binding_ipv4"
+ICC = "com.docker.network.bridge.enable_icc"
+MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade"
+MTU = "com.docker.network.driver.mtu"
+# strconv.ParseBool of Go
+TRUE, FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
 _COLUMNS = "SELECT id, name, created, record FROM networks"
 
 
 class Network:
     """A bridge network: the host has `gateway` on the interface `interface`; an internal one has no way out.
 
-    `created` is in nanoseconds since the epoch.
+    `created` is in nanoseconds since the epoch. `options` are what `network create --opt` said (`option`); addresses
+    that nobody chooses come from `ip_range` (`ADDRESS/PREFIX`, `""` for the whole subnet) and are none of `reserved`.
     """
 
-    __slots__ = ("created", "gateway", "id", "interface", "is_internal", "labels", "name", "prefix", "subnet")
+    __slots__ = (
+        "created",
+        "gateway",
+        "id",
+        "interface",
+        "ip_range",
+        "is_attachable",
+        "is_internal",
+        "labels",
+        "name",
+        "options",
+        "prefix",
+        "reserved",
+        "subnet",
+    )
 
     def __init__(
         self,
@@ -51,7 +74,11 @@ class Network:
         id: str = "",
         created: int = 0,
         is_internal: bool = False,
+        is_attachable: bool = False,
         labels: "dict[str, str] | None" = None,
+        options: "dict[str, str] | None" = None,
+        ip_range: str = "",
+        reserved: "dict[str, str] | None" = None,
     ) -> None:
         self.name = name
         self.interface = interface
@@ -61,7 +88,29 @@ class Network:
         self.id = id
         self.created = created
         self.is_internal = is_internal
+        self.is_attachable = is_attachable
         self.labels = labels or {}
+        self.options = options or {}
+        self.ip_range = ip_range
+        self.reserved = reserved or {}
+
+    @property
+    def mtu(self) -> int:
+        """Return the size of its packets; 0 is the kernel's choice."""
+        return int(self.options.get(MTU, 0))
+
+    @property
+    def is_isolated(self) -> bool:
+        """Tell whether its containers may not reach each other, but by what is published."""
+        return not self._is_on(ICC)
+
+    @property
+    def is_masked(self) -> bool:
+        """Tell whether what leaves it has the machine's address."""
+        return self._is_on(MASQUERADE)
+
+    def _is_on(self, key: str) -> bool:
+        return self.options.get(key, "true") not in FALSE
 
     def document(self) -> "Document":
         """For its row and for a container's record."""
@@ -106,7 +155,11 @@ def new_network(
     subnet: str = "",
     gateway: str = "",
     is_internal: bool = False,
+    is_attachable: bool = False,
     labels: "dict[str, str] | None" = None,
+    options: "dict[str, str] | None" = None,
+    ip_range: str = "",
+    reserved: "dict[str, str] | None" = None,
 ) -> Network:
     """Make a user-defined network's row and return it; the caller holds a write transaction.
 
@@ -115,7 +168,9 @@ def new_network(
     """
     id = new_id()
     # IFNAMSIZ is 16 with its NUL: 5 of name and 10 digits of the id.
-    interface = f"smpbr{id[:10]}"
+    interface = (options or {}).get(BRIDGE_NAME) or f"smpbr{id[:10]}"
+    if any(network.interface == interface for network in every(database)):
+        raise AlreadyExists(f"the bridge `{interface}` belongs to another network")
     taken = occupied(database)
     address, prefix = parse_subnet(subnet) if subnet else (free_subnet(interface, taken), _PREFIX)
     if subnet and any(_overlaps(pack(address), prefix, other, width) for other, width in taken):
@@ -132,12 +187,31 @@ def new_network(
         id=id,
         created=created,
         is_internal=is_internal,
+        is_attachable=is_attachable,
         labels=labels,
+        options=options,
+        ip_range=ip_range,
+        reserved=reserved,
     )
+    _check_reserved(network)
     if not _is_host(network, network.gateway):
         raise InvalidArgument(f"the gateway `{gateway}` is no address of the subnet `{address}/{prefix}`")
     insert(database, network)
     return network
+
+
+def _check_reserved(network: Network) -> None:
+    """Refuse a range or addresses that are not the subnet's."""
+    if network.ip_range:
+        address, prefix = parse_subnet(network.ip_range, narrowest=32)
+        is_inside = prefix >= network.prefix and _overlaps(pack(address), prefix, pack(network.subnet), network.prefix)
+        if not is_inside:
+            raise InvalidArgument(
+                f"the range `{network.ip_range}` is not in the subnet `{network.subnet}/{network.prefix}`"
+            )
+    for name, address in network.reserved.items():
+        if not _is_host(network, address):
+            raise InvalidArgument(f"`{name}={address}` is no address of the subnet `{network.subnet}/{network.prefix}`")
 
 
 def insert(database: "Database", network: Network) -> None:
@@ -196,10 +270,15 @@ def lease(database: "Database", network: Network, container_id: str, address: st
 
 
 def _free(network: Network, taken: "dict[str, str]") -> str:
-    base = _number(network.subnet)
-    for host in range(1, (1 << (32 - network.prefix)) - 1):
-        address = unpack(struct.pack(">I", base + host))
-        if address not in taken and address != network.gateway:
+    base, size = _number(network.subnet), 1 << (32 - network.prefix)
+    first, end = base + 1, base + size - 1
+    if network.ip_range:
+        low, prefix = parse_subnet(network.ip_range, narrowest=32)
+        first, end = max(first, _number(low)), min(end, _number(low) + (1 << (32 - prefix)))
+    others = {network.gateway, *network.reserved.values()}
+    for number in range(first, end):
+        address = unpack(struct.pack(">I", number))
+        if address not in taken and address not in others:
             return address
     raise Exhausted(
         f"the network `{network.name}` has no free address", hints=("`sampan rm` containers that are no longer needed",)
@@ -207,7 +286,7 @@ def _free(network: Network, taken: "dict[str, str]") -> str:
 
 
 def _checked(network: Network, address: str, taken: "dict[str, str]") -> str:
-    if not _is_host(network, address) or address == network.gateway:
+    if not _is_host(network, address) or address in {network.gateway, *network.reserved.values()}:
         raise InvalidArgument(
             f"`{address}` is no free address of the network `{network.name}`",
             hints=(f"its subnet is `{network.subnet}/{network.prefix}`, and `{network.gateway}` is the machine's own",),
@@ -223,14 +302,14 @@ def _is_host(network: Network, address: str) -> bool:
     return 0 < number < (1 << (32 - network.prefix)) - 1
 
 
-def parse_subnet(text: str) -> tuple[str, int]:
+def parse_subnet(text: str, narrowest: int = _NARROWEST) -> tuple[str, int]:
     """Return the address and the prefix of `10.5.0.0/16`; raises InvalidArgument."""
     address, _, word = text.partition("/")
     prefix = int(word) if word.isascii() and word.isdigit() and len(word) < 3 else 0
-    if not _WIDEST <= prefix <= _NARROWEST:
+    if not _WIDEST <= prefix <= narrowest:
         raise InvalidArgument(
             f"`{text}` is not a subnet",
-            hints=(f"write it like `10.5.0.0/16`; the prefix is {_WIDEST} to {_NARROWEST}",),
+            hints=(f"write it like `10.5.0.0/16`; the prefix is {_WIDEST} to {narrowest}",),
         )
     base = _number(address) >> (32 - prefix) << (32 - prefix)
     if base != _number(address):
@@ -243,6 +322,11 @@ def parse_subnet(text: str) -> tuple[str, int]:
 def release(database: "Database", container_id: str) -> None:
     """Give a container's addresses back. Idempotent."""
     database.execute("DELETE FROM addresses WHERE container_id = ?", (container_id,))
+
+
+def give_back(database: "Database", network: Network, container_id: str) -> None:
+    """Give a container's address on one network back. Idempotent."""
+    database.execute("DELETE FROM addresses WHERE network = ? AND container_id = ?", (network.name, container_id))
 
 
 def occupied(database: "Database") -> "list[tuple[bytes, int]]":

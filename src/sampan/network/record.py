@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RESOLVER = "127.0.0.11"  # where a container asks; docker's address
 MOST_RECORDS = 4096
 _FILE_BYTES = 64 * 1024
+_WORD_BYTES = 1 << 20
 
 
 def directory(run: str, network_id: str) -> str:
@@ -53,6 +54,16 @@ def forget(run: str, network_id: str) -> None:
         os.rmdir(place)
     except FileNotFoundError:
         pass
+
+
+def networks_in(word: str, run: str) -> list[tuple[str, str]]:
+    """Return directory and name of each network that the resolver looks on, as a container's network.json has them.
+
+    Raises OSError, ValueError, KeyError.
+    """
+    with open(word, "rb") as file:
+        told = parse(file.read(_WORD_BYTES).decode())
+    return [(directory(run, id), name) for id, name in (told["dns"] or {"networks": ()})["networks"]]
 
 
 def read(place: str) -> list[tuple[str, list[str]]]:

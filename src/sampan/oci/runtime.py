@@ -290,6 +290,7 @@ class Spec:
         "annotations",
         "cgroups_path",
         "devices",
+        "domainname",
         "gid_mappings",
         "hostname",
         "masked_paths",
@@ -312,6 +313,7 @@ class Spec:
         root_path: str = "rootfs",
         readonly_root: bool = False,
         hostname: str = "",
+        domainname: str = "",
         mounts: tuple[Mount, ...] = (),
         namespaces: "dict[str, str] | None" = None,
         uid_mappings: tuple[IdMapping, ...] = (),
@@ -329,6 +331,7 @@ class Spec:
         self.root_path = root_path
         self.readonly_root = readonly_root
         self.hostname = hostname
+        self.domainname = domainname
         self.mounts = mounts
         self.namespaces = namespaces or {}
         self.uid_mappings = uid_mappings
@@ -357,7 +360,8 @@ class Spec:
         }
         if self.seccomp is not None:
             linux["seccomp"] = self.seccomp
-        return {
+        domain = {"domainname": self.domainname} if self.domainname else {}
+        return domain | {
             "ociVersion": SPEC_VERSION,
             "process": self.process.document(),
             "root": {"path": self.root_path, "readonly": self.readonly_root},
@@ -376,6 +380,7 @@ class Spec:
             root_path=root["path"],
             readonly_root=root.get("readonly", False),
             hostname=document.get("hostname", ""),
+            domainname=document.get("domainname", ""),
             mounts=tuple(
                 Mount(m["destination"], m["type"], m["source"], tuple(m.get("options", ())))
                 for m in document.get("mounts", ())

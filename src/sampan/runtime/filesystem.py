@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # SECURITY: an image that makes one of these a link would have the kernel's files appear where no mask is.
 _NO_LINKS = ("/proc", "/sys", "/dev")
 _READ_ONLY = mount.Options(("ro", "rbind"))
+# File system -> the namespace that it shows, and where the machine's own is. Whoever joins a network namespace of
+# another user namespace sees the machine's devices, as with podman; there is nothing secret in those.
+_SHOWN = {"proc": ("pid", "/proc"), "mqueue": ("ipc", "/dev/mqueue"), "sysfs": ("-", "/sys")}
 _EMPTY_DIRECTORY = ("size=0", "nr_inodes=2", "mode=0755")
 
 
@@ -70,11 +73,21 @@ def _fall_back(
         return mount.filesystem("devpts", data, options.attributes_set, entry.source)
     # Another user namespace owns the network or pid namespace that we share: show the machine's own, as podman does.
     # SECURITY: not where the pid namespace is another container's, since that would show the machine's processes.
-    is_shared = entry.type == "sysfs" or (entry.type == "proc" and "pid" not in joined)
-    if is_shared and error.errno == errno.EPERM:
+    namespace, place = _SHOWN.get(entry.type, ("", ""))
+    if place and namespace not in joined and error.errno == errno.EPERM:
         words = tuple(word for word in entry.options if word not in options.data)
-        return mount.clone("/proc" if entry.type == "proc" else "/sys", mount.Options((*words, "rbind")))
+        return _machines_own(place, mount.Options((*words, "rbind")))
     return None
+
+
+def _machines_own(place: str, options: mount.Options) -> int:
+    """Return a clone of the machine's mount at `place`; an empty directory where it has no message queues."""
+    try:
+        return mount.clone(place, options)
+    except FileNotFoundError:
+        if place != "/dev/mqueue":
+            raise
+        return mount.filesystem("tmpfs", _EMPTY_DIRECTORY, syscalls.MOUNT_ATTR_RDONLY)
 
 
 def _make_cgroup(options: mount.Options) -> int:

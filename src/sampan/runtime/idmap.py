@@ -90,6 +90,24 @@ def inherited(name: str, own: int) -> "tuple[IdMapping, ...]":
     return tuple(IdMapping(inside, inside, size) for inside, _, size in spans)
 
 
+def own_id(name: str) -> int:
+    """Return the id (`uid_map`, `gid_map`) that a normal user has outside, where it is 0 from within."""
+    with open(f"/proc/self/{name}", encoding="utf-8") as file:
+        return next(int(outside) for inside, outside, _ in map(str.split, file) if inside == "0")
+
+
+def kept(name: str) -> "tuple[IdMapping, ...]":
+    """Return a map of all ids that this user namespace has in which the user's own is what it is outside.
+
+    The others follow in order, so that 0 is there too where there is more than one.
+    """
+    own, size = own_id(name), sum(size for _, size in _extents(name))
+    below = min(own, size - 1)
+    first = (IdMapping(0, 1, below),) if below else ()
+    above = size - 1 - below
+    return (*first, IdMapping(own, 0, 1), *((IdMapping(own + 1, below + 1, above),) if above else ()))
+
+
 def create_userns(uid_mappings: "tuple[IdMapping, ...]", gid_mappings: "tuple[IdMapping, ...]") -> int:
     """Return a descriptor of a new user namespace with these maps, which no process is in; the caller closes it."""
     reading, writing = os.pipe2(os.O_CLOEXEC)

@@ -22,7 +22,7 @@ def allocate(database: "Database", container_id: str, directory: str = "/etc") -
 
     The caller holds a write transaction.
     """
-    taken = {row[0] for row in database.execute("SELECT start FROM ranges")}
+    taken = {row[0] for row in database.execute("SELECT start FROM ranges")} | _shared(database)
     foreign = _foreign(directory)
     for start in range(FIRST, LAST, RANGE_SIZE):
         if start not in taken and not _touches(start, foreign):
@@ -47,6 +47,16 @@ def shared(directory: str = "/etc") -> int:
             ),
         )
     return SHARED
+
+
+def _shared(database: "Database") -> set[int]:
+    """Return the blocks that containers have from others whose namespaces they joined, and that may have ended since.
+
+    Each says so in a file of its own, since the monitor that starts it again has no database.
+    """
+    ids = [row[0] for row in database.execute("SELECT id FROM containers WHERE active")]
+    found = (_lines(f"{database.root}/containers/{id}/range") for id in ids)
+    return {int(lines[0]) for lines in found if lines and lines[0].isdigit()}
 
 
 def _touches(start: int, spans: list[tuple[int, int]]) -> bool:

@@ -180,6 +180,9 @@ def _enter_namespaces(child: Child, spec: "Spec") -> None:
     child.at("set the host name", spec.hostname)
     if spec.hostname:
         syscalls.sethostname(spec.hostname)
+    if spec.domainname:
+        child.at("set the domain name", spec.domainname)
+        syscalls.setdomainname(spec.domainname)
 
 
 def _mount(child: Child, spec: "Spec") -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sampan.oci.runtime import IdMapping, Mount, Process, Spec
+    from sampan.runtime.joined import Joined
 
 Stdio = init.Stdio
 _SIGKILL, _SIGCHLD = 9, 17
@@ -88,31 +89,39 @@ def create(
     cgroup: "init.Cgroup | None" = None,
     seccomp_program: bytes | None = None,
     meanwhile: "Callable[[Created], None] | None" = None,
+    joined: "Joined | None" = None,
 ) -> Created:
     """Make a container of `spec` whose first process waits for `start`.
 
     `root` is called with the container's user namespace (None without one) and returns a detached mount of its root,
-    which is closed here. `meanwhile` is called while the child mounts: the time to connect its network. Raises
-    InvalidArgument, NotFound, Unsupported, and SampanError from the child's OSError.
+    which is closed here. `meanwhile` is called while the child mounts: the time to connect its network. `joined`, the
+    caller's, is what the spec's paths of namespaces stand for; without it they are opened. Raises InvalidArgument,
+    NotFound, Unsupported, and SampanError from the child's OSError.
     """
     _validate(spec)
-    joined = namespaces.open_joined(spec)
+    opened = namespaces.open_joined(spec) if joined is None else []
+    entered = opened if joined is None else joined.entered
+    kept = {} if joined is None else {kind: os.dup(fd) for kind, fd in joined.namespaces.items()}
+    is_hidden = joined is not None and joined.is_seen
     ours, theirs = channel.pair()
     try:
-        pid, pidfd = _clone(namespaces.clone_flags(spec), joined, cgroup)
+        pid, pidfd = _clone(namespaces.clone_flags(spec), entered, cgroup, hidden=kept if is_hidden else None)
         if pid == 0:
             ours.close()
             init.run(init.Child(theirs, spec.process, stdio, seccomp_program), spec, cgroup)
     except BaseException:
         ours.close()
+        for fd in kept.values():
+            os.close(fd)
         raise
     finally:
         theirs.close()
-        for fd, _ in joined:
+        for fd, _ in opened:
             os.close(fd)
     created = Created(pid, pidfd, ours, spec.process.args[0])
+    created._namespaces |= kept
     try:
-        _set_up(created, spec, root, stdio)
+        _set_up(created, spec, root, stdio, {} if joined is None else joined.mounts)
         if meanwhile is not None:
             meanwhile(created)
         _await_ready(created, spec)
@@ -184,27 +193,37 @@ def _await_joined(
     return pid, pidfd, joined.console_fd
 
 
-def _clone(flags: int, joined: "list[tuple[int, int]]", cgroup: "init.Cgroup | None") -> tuple[int, int]:
+def _clone(
+    flags: int,
+    joined: "list[tuple[int, int]]",
+    cgroup: "init.Cgroup | None",
+    *,
+    hidden: "dict[str, int] | None" = None,
+) -> tuple[int, int]:
     """Clone a child that is born in the namespaces `joined`; return (pid, pidfd), (0, -1) in the child.
 
-    One cannot always come back from where one has joined, so a go-between joins and clones its own sibling.
+    One cannot always come back from where one has joined, so a go-between joins and clones its own sibling. With
+    `hidden` that one's /proc files are closed to all but the machine's root (`joined`); its network namespace is put
+    there, where it has one of its own, since a normal user could not open it.
     """
     cgroup_fd = None if cgroup is None else cgroup.fd
     if not joined:
         try:
-            return _clone_dumpable(flags, cgroup_fd)
+            return _clone_dumpable(flags, cgroup_fd=cgroup_fd)
         except OSError as error:
             namespaces.explain(error, flags)
             raise
     ours, theirs = channel.pair()
     between, between_fd = syscalls.clone3(0)
     if between == 0:
-        if _clone_sibling(flags, joined, cgroup_fd, theirs):
+        if _clone_sibling(flags, joined, cgroup_fd, theirs, is_hidden=hidden is not None):
             os._exit(0)
         return 0, -1
     theirs.close()
     os.close(between_fd)
     try:
+        if hidden is not None and flags & syscalls.CLONE_NEWNET:
+            (hidden["net"],) = ours.expect(channel.READY)
         return ours.expect_process()
     except channel.Failure as failure:
         raise SampanError(f"the container could not {failure.step}") from _cause(failure)
@@ -213,7 +232,7 @@ def _clone(flags: int, joined: "list[tuple[int, int]]", cgroup: "init.Cgroup | N
         os.waitpid(between, 0)
 
 
-def _clone_dumpable(flags: int, cgroup_fd: int | None, exit_signal: int = _SIGCHLD) -> tuple[int, int]:
+def _clone_dumpable(flags: int, *, cgroup_fd: int | None, exit_signal: int = _SIGCHLD) -> tuple[int, int]:
     """Clone a child whose /proc files its creator may open, as it must to write its maps.
 
     A creator that changed its ids or entered a holder's user namespace is not dumpable, and its child would not be
@@ -235,12 +254,21 @@ def _clone_sibling(
     joined: "list[tuple[int, int]]",
     cgroup_fd: int | None,
     theirs: channel.Channel,
+    *,
+    is_hidden: bool,
 ) -> bool:
     """Be the go-between: true in it when all is said, false in the sibling."""
+    clone = syscalls.clone3 if is_hidden else _clone_dumpable
     try:
+        if is_hidden:
+            syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         for fd, flag in joined:
             syscalls.setns(fd, flag)
-        pid, pidfd = _clone_dumpable(flags | syscalls.CLONE_PARENT, cgroup_fd, exit_signal=0)
+        if is_hidden and flags & syscalls.CLONE_NEWNET:
+            flags &= ~syscalls.CLONE_NEWNET
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            theirs.send(channel.READY, fds=(namespaces.open_of(os.getpid(), "net"),))
+        pid, pidfd = clone(flags | syscalls.CLONE_PARENT, cgroup_fd=cgroup_fd, exit_signal=0)
         if pid:
             theirs.send_process(pid, pidfd)
     except OSError as error:
@@ -278,21 +306,25 @@ def _validate_process(
             raise InvalidArgument(f"the resource limit `{name}` does not exist")
 
 
-def _set_up(created: Created, spec: "Spec", root: "Callable[[int | None], int]", stdio: Stdio) -> None:
-    """Give the child its maps, then its mounts."""
+def _set_up(
+    created: Created, spec: "Spec", root: "Callable[[int | None], int]", stdio: Stdio, given: "dict[str, int]"
+) -> None:
+    """Give the child its maps, then its mounts; `given` are descriptors of the caller's, by destination."""
     userns_fd = None
     if "user" in spec.namespaces:
-        idmap.write_maps(created.pid, spec.uid_mappings, spec.gid_mappings)
+        if not spec.namespaces["user"]:
+            idmap.write_maps(created.pid, spec.uid_mappings, spec.gid_mappings)
         userns_fd = created.namespace_fd("user")
     # Now, for once it has changed its ids a normal user may no longer look at it.
-    created.namespace_fd("net")
+    if "network" in spec.namespaces:
+        created.namespace_fd("net")
     _adjust_oom(created.pid, spec.process)
     created._channel.send(channel.MAPPED)
     _own_pipes(spec.process, stdio, spec.uid_mappings, spec.gid_mappings)
     mounts: dict[int, int] = {}
     try:
         mounts[channel.ROOT] = root(userns_fd)
-        _open_mounts(spec, userns_fd, mounts)
+        _open_mounts(spec, userns_fd, mounts, given)
         created._channel.send_mounts(mounts)
     except BrokenPipeError:
         pass  # the child said why before it left; the next `expect` tells
@@ -309,10 +341,12 @@ def _await_ready(created: Created, spec: "Spec") -> None:
     _set_rlimits(created.pid, spec.process)
 
 
-def _open_mounts(spec: "Spec", userns_fd: int | None, mounts: "dict[int, int]") -> None:
+def _open_mounts(spec: "Spec", userns_fd: int | None, mounts: "dict[int, int]", given: "dict[str, int]") -> None:
     """Open what the child cannot: binds, and /dev where nodes can be made."""
     for number, entry in enumerate(spec.mounts):
-        if filesystem.is_bind(entry):
+        if entry.destination in given and filesystem.is_bind(entry):
+            mounts[number] = os.dup(given[entry.destination])
+        elif filesystem.is_bind(entry):
             mounts[number] = open_bind(entry, userns_fd)
         elif filesystem.is_dev(entry):
             dev_fd = device.open_dev(spec, entry.options)
