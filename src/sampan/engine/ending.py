@@ -179,19 +179,23 @@ def _control(settings: "Settings", container: Container) -> Client | None:
 def _until_over(settings: "Settings", container: Container, ask: "Callable[[Client], None]") -> bool:
     """Have `ask` talk to the monitor until the end is recorded; tell whether it ran at all.
 
-    Once is mostly enough; but a monitor between two runs, by a restart policy, lets its callers go unheard.
+    Once is mostly enough; but a monitor between two runs, by a restart policy, lets its callers go unheard. Another
+    monitor is that of somebody's later `start`, which stands.
     """
-    was_running = False
+    directory, monitor = state.directory(settings, container.id), 0
     while (client := _control(settings, container)) is not None:
-        was_running = True
         with client:
+            found = state.read(directory).monitor_pid
+            if monitor not in {0, found}:
+                break
+            monitor = found
             try:
                 ask(client)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # it has let us go, or has died
         if client.status is None:
             time.sleep(_POLL_SECONDS)
-    return was_running
+    return monitor != 0
 
 
 def _kill(settings: "Settings", container: Container, client: Client) -> None:
