@@ -12,6 +12,7 @@ from collections.abc import Callable
 from bench.article import article
 from bench.idle import idle
 from bench.image import image
+from bench.life import life
 from bench.measure import Failed, Result
 from bench.practices import practices
 from bench.rebuild import rebuild
@@ -25,6 +26,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "rebuild": (rebuild, 8),
     "image": (image, 1),
     "idle": (idle, 1),
+    "life": (life, 9),
     "article": (article, 9),
     "practices": (practices, 3),
 }

@@ -33,7 +33,12 @@ def _megabytes(figures: dict[str, float]) -> dict[str, tuple[float, ...]]:
 
 
 def _each(side: Side, count: int) -> float:
-    """Return what one of `count` idle containers costs: its monitor, or its shim, with all its helpers."""
+    """Return what one of `count` idle containers costs."""
+    return together(side, count) / count
+
+
+def together(side: Side, count: int) -> float:
+    """Return what `count` idle containers cost: their monitors, or shims, with all their helpers, in bytes of PSS."""
     names = [f"bench-{number}" for number in range(count)]
     for name in names:
         side.do("run", "-d", "--name", name, "bench-busybox", "sleep", "1000")
@@ -41,9 +46,8 @@ def _each(side: Side, count: int) -> float:
     inits = {side.pid(name) for name in names}
     keepers = {_parent(pid) for pid in inits}
     helpers = {child for keeper in keepers for child in _children(keeper)} - inits
-    cost = _pss(keepers | helpers) / count
-    for name in names:
-        side.do("rm", "-f", name)
+    cost = _pss(keepers | helpers)
+    side.do("rm", "-f", *names)
     return cost
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,15 +58,17 @@ class Side:
 def both(place: str) -> Iterator[list[Side]]:
     """Yield sampan and docker with the busybox image imported as `bench-busybox`; what was started is taken away."""
     busybox = subprocess.run([sys.executable, PROJECT / "tools/busybox.py"], check=True, capture_output=True, text=True)
+    # Here docker sees it, whichever checkout it was brought up from.
+    archive = shutil.copy(busybox.stdout.strip(), f"{place}/busybox.tar")
     sides = [_sampan(place), _docker(place)]
     for side in sides:
-        side.ask("import", busybox.stdout.strip(), "bench-busybox:latest")
+        side.ask("import", archive, "bench-busybox:latest")
     try:
         yield sides
     finally:
         for side in sides:
-            for name in ("bench", *(f"bench-{number}" for number in range(10))):
-                side.try_to("rm", "-f", name)
+            if left := side.ask("ps", "-aq", "--filter", "name=bench").split():
+                side.try_to("rm", "-f", *left)
             for image in ("bench-busybox", "bench-hello", "bench-python"):
                 side.try_to("rmi", "-f", image)
 

@@ -387,3 +387,18 @@ def test_the_signal_and_the_time_that_a_container_was_given(sampan: Command, sto
     assert sampan("kill", "box").returncode == 1
     sampan("rm", "box", new, deaf.stdout.strip(), check=True)
     assert store.left(sampan) == []
+
+
+def test_several_are_stopped_at_the_same_time(sampan: Command, store: Store) -> None:
+    """Each has its signal before any has ended: the first waits for the last. An error between them stops nobody."""
+    waits = "trap 'until [ -e /shared/told ]; do sleep 0.05; done; exit 3' TERM; while :; do sleep 0.05; done"
+    tells = "trap 'touch /shared/told; exit 4' TERM; while :; do sleep 0.05; done"
+    for name, script in (("one", waits), ("two", waits), ("three", tells)):
+        sampan("run", "-d", "--name", name, "-v", "shared:/shared", "busybox", "sh", "-c", script, check=True)
+    done = sampan("stop", "-t", "50", "one", "nobody", "two", "three", "one")
+    assert (done.returncode, done.stdout) == (1, "one\ntwo\nthree\none\n"), done
+    assert "nobody" in done.stderr
+    assert sorted(str(store.state(id)["exit_code"]) for id in store.containers()) == ["3", "3", "4"]
+    sampan("rm", "one", "two", "three", check=True)
+    sampan("volume", "rm", "shared", check=True)
+    assert store.left(sampan) == []

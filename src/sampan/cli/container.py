@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sampan.engine.attach import Client
     from sampan.settings.configuration import Settings
 
+_AT_ONCE = 50  # docker's
 _TIME = Flag("timeout", "int", "seconds until it is killed (default: the container's, 10)", short="t")
 _SIGNAL = Flag("signal", "string", "the signal that asks it to end (default: the container's, SIGTERM)", short="s")
 _TIME_OLD = Flag("time", "int", "the same as --timeout")
@@ -31,6 +32,38 @@ def each(names: list[str], printer: "Printer", act: "Callable[[str], str]") -> i
             printer.error(error)
             status = 1
     return status
+
+
+def each_at_once(names: list[str], printer: "Printer", begin: "Callable[[str], Callable[[], None]]") -> int:
+    """Begin with all names, some at a time, and then end with each and print it; go on after an error."""
+    status = 0
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        status = _end_each(some, printer, [_begun(begin, name) for name in some]) or status
+    return status
+
+
+def _end_each(names: list[str], printer: "Printer", ends: "list[Callable[[], None]]") -> int:
+    coming = iter(ends)
+
+    def act(name: str) -> str:
+        next(coming)()
+        return name
+
+    return each(names, printer, act)
+
+
+def _begun(begin: "Callable[[str], Callable[[], None]]", name: str) -> "Callable[[], None]":
+    """Begin; return what ends it, or what raises the error when its turn has come."""
+    try:
+        return begin(name)
+    except SampanError as error:
+        caught = error
+
+    def fail() -> None:
+        raise caught
+
+    return fail
 
 
 def start(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -51,11 +84,12 @@ def stop(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Stop containers."""
     seconds = _seconds(parsed)
 
-    def act(name: str) -> str:
-        container.stop(settings, name, seconds, signal=parsed.text("signal"))
-        return name
+    signal = parsed.text("signal")
 
-    return each(parsed.arguments, printer, act)
+    def begin(name: str) -> "Callable[[], None]":
+        return container.begin_stop(settings, name, seconds, signal=signal)
+
+    return each_at_once(parsed.arguments, printer, begin)
 
 
 def restart(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -93,11 +127,10 @@ def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
         )
     force, volumes = parsed.is_set("force"), parsed.is_set("volumes")
 
-    def act(name: str) -> str:
-        container.remove(settings, name, force=force, volumes=volumes)
-        return name
+    def begin(name: str) -> "Callable[[], None]":
+        return container.begin_remove(settings, name, force=force, volumes=volumes)
 
-    return each(parsed.arguments, printer, act)
+    return each_at_once(parsed.arguments, printer, begin)
 
 
 def attach(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape

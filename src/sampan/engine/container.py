@@ -103,6 +103,15 @@ def stop(settings: "Settings", name: str, timeout_seconds: int | None = None, *,
     ending.stop(settings, name, timeout_seconds, signal=signal)
 
 
+def begin_stop(
+    settings: "Settings", name: str, timeout_seconds: int | None = None, *, signal: str = ""
+) -> "Callable[[], None]":
+    """Send the stop signal; return what does the rest of `stop`. So several containers end at the same time."""
+    from sampan.engine import ending
+
+    return ending.begin_stop(settings, name, timeout_seconds, signal=signal)
+
+
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     """Send a signal (name with or without SIG, or number). Raises Conflict where it does not run.
 
@@ -129,6 +138,15 @@ def remove(settings: "Settings", name: str, *, force: bool = False, volumes: boo
     from sampan.engine import ending
 
     ending.remove(settings, name, force=force, volumes=volumes)
+
+
+def begin_remove(
+    settings: "Settings", name: str, *, force: bool = False, volumes: bool = False
+) -> "Callable[[], None]":
+    """Kill it, if that is to be; return what does the rest of `remove`. So several are taken down at the same time."""
+    from sampan.engine import ending
+
+    return ending.begin_remove(settings, name, force=force, volumes=volumes)
 
 
 def wait(settings: "Settings", name: str) -> int:

@@ -46,23 +46,44 @@ def stop(
     A negative time-out waits for ever. Stopping what does not run is no error (docker). `signal` is another one than
     the container's. Where `why` is frame.SHUTDOWN a restart policy brings it back when the machine comes up (`boot`).
     """
+    begin_stop(settings, name, timeout_seconds, signal=signal, why=why)()
+
+
+def begin_stop(
+    settings: "Settings",
+    name: str,
+    timeout_seconds: int | None = None,
+    *,
+    signal: str = "",
+    why: int = frame.BY_HAND,
+) -> "Callable[[], None]":
+    """Send the stop signal; return what does the rest of `stop`. So several containers end at the same time."""
     wanted = parse_signal(signal) if signal else None
     container = _current(settings, name)
     if timeout_seconds is None:
         timeout_seconds = container.config["StopTimeout"]
-    seconds = STOP_TIMEOUT_SECONDS if timeout_seconds is None else timeout_seconds
+    if timeout_seconds is None:
+        timeout_seconds = STOP_TIMEOUT_SECONDS
+    deadline = None if timeout_seconds < 0 else time.monotonic() + timeout_seconds
 
     def ask(client: Client) -> None:
         _send(settings, container, client, wanted or parse_signal(container.config["StopSignal"]), why=why)
         fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
-        if not _has_ended(client, seconds):
+
+    def follow(client: Client) -> None:
+        if not _has_ended(client, deadline):
             _send(settings, container, client, _SIGKILL, why=why)
         _wait_for_end(client)
 
-    if not _until_over(settings, container, ask):
-        return
-    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
-    journal.note(settings.root, "stop", container.id, container.attributes)
+    asked = _Asked(settings, container, ask, follow)
+
+    def finish() -> None:
+        if asked.is_running:
+            asked.finish()
+            fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
+            journal.note(settings.root, "stop", container.id, container.attributes)
+
+    return finish
 
 
 def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
@@ -73,7 +94,9 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
     container = _current(settings, name)
     number = parse_signal(signal)
     if number == _SIGKILL:
-        is_running = _until_over(settings, container, lambda client: _kill(settings, container, client))
+        asked = _killed(settings, container)
+        asked.finish()
+        is_running = asked.is_running
     else:
         client = _control(settings, container)
         is_running = client is not None
@@ -87,16 +110,33 @@ def kill(settings: "Settings", name: str, signal: str = "KILL") -> None:
 
 def remove(settings: "Settings", name: str, *, force: bool = False, volumes: bool = False) -> None:
     """Remove; `force` kills first; `volumes` removes its anonymous volumes. Raises Conflict where it runs."""
+    begin_remove(settings, name, force=force, volumes=volumes)()
+
+
+def begin_remove(
+    settings: "Settings", name: str, *, force: bool = False, volumes: bool = False
+) -> "Callable[[], None]":
+    """Kill it, if that is to be; return what does the rest of `remove`. So several are taken down at the same time."""
     container = _current(settings, name)
-    if force:
-        _until_over(settings, container, lambda client: _kill(settings, container, client))
-    elif (client := _control(settings, container)) is not None:
+    asked = _killed(settings, container) if force else None
+    if asked is None and (client := _control(settings, container)) is not None:
         client.close()
         raise Conflict(
             f"the container `{container.name}` is {_what_it_does(settings, container)}",
             hints=(f"stop it first with `sampan stop {container.name}`, or remove it with `sampan rm -f`",),
         )
-    fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
+
+    def finish() -> None:
+        if asked is not None:
+            asked.finish()
+        fault.reach(fault.COMMAND_ENDED, fault.chosen(settings))
+        _discard(settings, container, volumes=volumes)
+
+    return finish
+
+
+def _discard(settings: "Settings", container: Container, *, volumes: bool) -> None:
+    """Remove what is left of a container that has ended."""
     _await_take_down(settings, container)
     with connection.open(settings) as database:
         with database.transaction():
@@ -176,32 +216,64 @@ def _control(settings: "Settings", container: Container) -> Client | None:
     return _connect(settings, container, frame.CONTROL)
 
 
-def _until_over(settings: "Settings", container: Container, ask: "Callable[[Client], None]") -> bool:
-    """Have `ask` talk to the monitor until the end is recorded; tell whether it ran at all.
+class _Asked:
+    """A container that is asked for its end when this is made; `finish` follows it until that is recorded.
 
-    Once is mostly enough; but a monitor between two runs, by a restart policy, lets its callers go unheard. Another
-    monitor is that of somebody's later `start`, which stands.
+    Once is mostly enough; but a monitor between two runs, by a restart policy, lets its callers go unheard, and is
+    asked again. Another monitor is that of somebody's later `start`, which stands.
     """
-    directory, monitor = state.directory(settings, container.id), 0
-    while (client := _control(settings, container)) is not None:
-        with client:
-            found = state.read(directory).monitor_pid
-            if monitor not in {0, found}:
-                break
-            monitor = found
-            try:
-                ask(client)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # it has let us go, or has died
-        if client.status is None:
-            time.sleep(_POLL_SECONDS)
-    return monitor != 0
+
+    def __init__(
+        self,
+        settings: "Settings",
+        container: Container,
+        ask: "Callable[[Client], None]",
+        follow: "Callable[[Client], None]",
+    ) -> None:
+        self._settings = settings
+        self._container = container
+        self._directory = state.directory(settings, container.id)
+        self._ask = ask
+        self._follow = follow
+        self._client = _control(settings, container)
+        self.is_running = self._client is not None
+        if self._client is not None:
+            self._monitor = state.read(self._directory).monitor_pid
+            _heard(self._client, ask)
+
+    def finish(self) -> None:
+        """Return when the end is recorded."""
+        while (client := self._client) is not None:
+            with client:
+                _heard(client, self._follow)
+            if client.status is None:
+                time.sleep(_POLL_SECONDS)
+            self._client = self._again()
+
+    def _again(self) -> Client | None:
+        client = _control(self._settings, self._container)
+        if client is None:
+            return None
+        if state.read(self._directory).monitor_pid != self._monitor:
+            client.close()
+            return None
+        _heard(client, self._ask)
+        return client
 
 
-def _kill(settings: "Settings", container: Container, client: Client) -> None:
-    _send(settings, container, client, _SIGKILL)
-    fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
-    _wait_for_end(client)
+def _heard(client: Client, act: "Callable[[Client], None]") -> None:
+    try:
+        act(client)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the monitor has let us go, or has died
+
+
+def _killed(settings: "Settings", container: Container) -> _Asked:
+    def ask(client: Client) -> None:
+        _send(settings, container, client, _SIGKILL)
+        fault.reach(fault.COMMAND_SIGNALLED, fault.chosen(settings))
+
+    return _Asked(settings, container, ask, _wait_for_end)
 
 
 def _connect(settings: "Settings", container: Container, mode: bytes) -> Client | None:
@@ -239,14 +311,13 @@ def _what_it_does(settings: "Settings", container: Container) -> str:
     return state.PAUSED if state.is_paused(told) else told.status
 
 
-def _has_ended(client: Client, timeout_seconds: int) -> bool:
-    """Wait so long for the EXIT frame."""
-    deadline = time.monotonic() + timeout_seconds
+def _has_ended(client: Client, deadline: float | None) -> bool:
+    """Wait so long for the EXIT frame; for ever without a deadline."""
     poll = select.poll()
     poll.register(client.fileno(), select.POLLIN)
     while client.status is None:
-        left = deadline - time.monotonic()
-        if timeout_seconds >= 0 and (left < 0 or not poll.poll(left * 1000)):
+        # What has come already counts, however late it is.
+        if deadline is not None and not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             return False
         found = client.receive()
         if found is None:
