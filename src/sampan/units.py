@@ -5,7 +5,8 @@ from sampan.errors import InvalidArgument
 KIB = 1024
 _SIZE = {"": 1, "b": 1, "k": KIB, "m": KIB**2, "g": KIB**3, "t": KIB**4, "p": KIB**5}
 _SUFFIXES = ("", "b", *(letter + tail for letter in "kmgtp" for tail in ("", "b", "ib")))
-_DURATION = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+# The latter two are a micro sign and a Greek letter, as Go takes both.
+_DURATION = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_HINT = "write it like `1m30s`, `300ms` or `10s`"
 _DIGITS = "0123456789."
 
@@ -24,14 +25,14 @@ def parse_size(text: str) -> int:
 
 def parse_duration(text: str) -> float:
     """Return the seconds that `text` (`1m30s`, `300ms`, `1.5h`) mean; raises InvalidArgument."""
-    rest, total = text.strip().lower(), 0.0
+    rest, total = text.strip().lower().removeprefix("+"), 0.0
     if rest == "0":
         return 0.0
     if not rest:
         raise InvalidArgument("a duration is empty", hints=(_DURATION_HINT,))
     while rest:
         head = len(rest) - len(rest.lstrip(_DIGITS))
-        tail = head + len(rest[head:]) - len(rest[head:].lstrip("nusmh"))
+        tail = head + len(rest[head:]) - len(rest[head:].lstrip("nusmh\u00b5\u03bc"))
         number, unit = _split(rest[:tail])
         if number is None or unit not in _DURATION:
             raise InvalidArgument(f"`{text}` is not a duration", hints=(_DURATION_HINT,))

@@ -104,7 +104,6 @@ def test_volumes_binds_and_tmpfs_are_mounts() -> None:
     [
         ("--cpus 1 --cpu-quota 5 img", InvalidArgument),
         ("--pull sometimes img", InvalidArgument),
-        ("--log-driver syslog img", Unsupported),
         ("--security-opt label=x img", Unsupported),
         ("--gpus all img", Unsupported),
         ("--storage-opt size=1g img", Unsupported),

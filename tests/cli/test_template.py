@@ -364,3 +364,18 @@ def test_commands(sampan: Command, busybox_tar: str) -> None:
     assert told_of_volume == (0, "notes local v N/A\n")
     assert told("volume", "inspect", "-f", "{{.Labels.k}}", "notes") == (0, "v\n")
     assert told("version", "-f", "{{eq .Version .Server.Version}} {{.Client.Os}}") == (0, "true linux\n")
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "spelled"),
+    [
+        (0, "0s"), (1, "1ns"), (1500, "1.5µs"), (500_000_000, "500ms"), (1_000_000_000, "1s"),
+        (1_500_000_000, "1.5s"), (90_000_000_000, "1m30s"), (3_600_000_000_000, "1h0m0s"),
+        (9_910_500_000_000, "2h45m10.5s"), (-1_000_000, "-1ms"),
+    ],
+)  # fmt: skip
+def test_durations(nanoseconds: int, spelled: str) -> None:
+    """A health check's times print as Go prints them, and are numbers in JSON; one that was not said is 0s."""
+    config = {"Config": {"Healthcheck": {"Interval": nanoseconds, "Test": ["CMD", "x"]}}}
+    template = parser.parse("{{with .Config.Healthcheck}}{{.Interval}} {{.Timeout}} {{json .Interval}}{{end}}")
+    assert evaluator.execute(template, document.struct(config)) == f"{spelled} 0s {nanoseconds}"

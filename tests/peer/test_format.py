@@ -90,6 +90,7 @@ a {{- "b" -}} c {{/* comment */}} d {{- /* another */ -}} e
 {{$undefined}}
 {{"unterminated}}
 {{1 2}}
+{{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Timeout}} {{.Config.Healthcheck.Test}} {{json .Config.Env}}
 {{json .Config.ExposedPorts}} {{json .HostConfig.PortBindings}}
 {{json .HostConfig.RestartPolicy}} {{json .HostConfig.LogConfig.Type}}
 {{range $p, $conf := .NetworkSettings.Ports}}{{$p}} -> {{(index $conf 0).HostPort}};{{end}}
@@ -142,6 +143,7 @@ def boats(pair: dict[str, Command]) -> Iterator[dict[str, Command]]:
             ("volume", "create", "--label", "k=v", "peer-hold"),
             (
                 "run", "-d", "--name", "peer", "--network", "peer-lake", "-l", "a.b=c", "-l", "z=y",
+                "--health-cmd", "true", "--health-interval", "1m30s",
                 "-p", "127.0.0.1::80", "-v", "peer-hold:/h", "busybox", "sleep", "1000", "and", "more",
             ),
         ):  # fmt: skip

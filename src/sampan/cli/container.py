@@ -6,7 +6,7 @@ A command that takes several names goes on after an error and ends with status 1
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import container
-from sampan.errors import InvalidArgument, SampanError, Unsupported
+from sampan.errors import InvalidArgument, NotFound, SampanError, Unsupported
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,35 +22,46 @@ _SIGNAL = Flag("signal", "string", "the signal that asks it to end (default: the
 _TIME_OLD = Flag("time", "int", "the same as --timeout")
 
 
-def each(names: list[str], printer: "Printer", act: "Callable[[str], str]") -> int:
-    """Do `act` to each name and print what it returns; go on after an error."""
+def each(names: list[str], printer: "Printer", act: "Callable[[str], str]", *, is_missing_fine: bool = False) -> int:
+    """Do `act` to each name and print what it returns; go on after an error.
+
+    `is_missing_fine`: what is not there is told, and the status is 0 all the same (docker's `rm -f`).
+    """
     status = 0
     for name in names:
         try:
             printer.out(act(name))
         except SampanError as error:
             printer.error(error)
-            status = 1
+            if not (is_missing_fine and isinstance(error, NotFound)):
+                status = 1
     return status
 
 
-def each_at_once(names: list[str], printer: "Printer", begin: "Callable[[str], Callable[[], None]]") -> int:
-    """Begin with all names, some at a time, and then end with each and print it; go on after an error."""
+def each_at_once(
+    names: list[str],
+    printer: "Printer",
+    begin: "Callable[[str], Callable[[], None]]",
+    *,
+    is_missing_fine: bool = False,
+) -> int:
+    """Begin with all names, some at a time, and then end with each and print it; go on after an error as `each`."""
     status = 0
     for first in range(0, len(names), _AT_ONCE):
         some = names[first : first + _AT_ONCE]
-        status = _end_each(some, printer, [_begun(begin, name) for name in some]) or status
+        ends = [_begun(begin, name) for name in some]
+        status = _end_each(some, printer, ends, is_missing_fine=is_missing_fine) or status
     return status
 
 
-def _end_each(names: list[str], printer: "Printer", ends: "list[Callable[[], None]]") -> int:
+def _end_each(names: list[str], printer: "Printer", ends: "list[Callable[[], None]]", *, is_missing_fine: bool) -> int:
     coming = iter(ends)
 
     def act(name: str) -> str:
         next(coming)()
         return name
 
-    return each(names, printer, act)
+    return each(names, printer, act, is_missing_fine=is_missing_fine)
 
 
 def _begun(begin: "Callable[[str], Callable[[], None]]", name: str) -> "Callable[[], None]":
@@ -130,7 +141,7 @@ def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     def begin(name: str) -> "Callable[[], None]":
         return container.begin_remove(settings, name, force=force, volumes=volumes)
 
-    return each_at_once(parsed.arguments, printer, begin)
+    return each_at_once(parsed.arguments, printer, begin, is_missing_fine=force)
 
 
 def attach(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:  # noqa: ARG001  every command's shape

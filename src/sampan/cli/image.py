@@ -100,7 +100,7 @@ def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
             lines = [f"Untagged: {reference}" for reference in done.untagged]
             return "\n".join([*lines, *(f"Deleted: {digest}" for digest in done.deleted)])
 
-        return each(parsed.arguments, printer, act)
+        return each(parsed.arguments, printer, act, is_missing_fine=force)
 
 
 def inspect(settings: "Settings", name: str) -> "Document":

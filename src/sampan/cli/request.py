@@ -155,7 +155,7 @@ def options(parsed: Parsed, settings: "Settings", image: str) -> RunOptions:
         image,
         command=tuple(parsed.arguments[1:]) or None,
         entrypoint=_entrypoint(parsed),
-        name=parsed.convert("name", words.check_name) or "",
+        name=(parsed.convert("name", words.check_name) or "") if parsed.text("name") else "",
         env=_environment(parsed, settings),
         user=parsed.text("user"),
         group_add=tuple(parsed.words("group-add")),

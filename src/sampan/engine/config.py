@@ -91,6 +91,9 @@ def check(options: "RunOptions", machine: str, processors: int) -> None:
     """
     check_limits(options, processors)
     _check_kinds(options, machine)
+    if options.workdir and not options.workdir.startswith("/"):
+        hint = f"write it from the root on: `/{options.workdir}`"
+        raise InvalidArgument(f"the working directory `{options.workdir}` is not absolute", hints=(hint,))
     for word in options.add_host:
         if not word.partition(":")[2]:
             raise InvalidArgument(f"`--add-host {word}` has no address", hints=("write it like `name:192.0.2.1`",))

@@ -66,7 +66,7 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "HostConfig": _host_config(settings, container),
         "GraphDriver": {"Name": "overlay", "Data": {"UpperDir": f"{directory}/upper", "WorkDir": f"{directory}/work"}},
         "Mounts": [_mount(settings, mount) for mount in container.volumes],
-        "Config": neutral.CONFIG | container.config | _own_config(container) | {"Hostname": container.hostname},
+        "Config": neutral.CONFIG | container.config | _own_config(container),
         "NetworkSettings": _network_settings(container, told),
     }
 
@@ -239,6 +239,8 @@ def _own_config(container: "Container") -> "Document":
         "AttachStdin": options.interactive and is_attached,
         "AttachStdout": is_attached,
         "AttachStderr": is_attached,
+        "Env": container.config["Env"] or None,
+        "Hostname": container.hostname,
         "Volumes": (container.config["Volumes"] or {}) | anonymous or None,
     }
 

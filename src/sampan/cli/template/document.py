@@ -4,7 +4,7 @@ JSON says neither, and Go's templates depend on it: a label that is missing is `
 an error. The names are the Engine API's.
 """
 
-from sampan.cli.template.value import NilList, NilMap, Struct, Value
+from sampan.cli.template.value import Duration, NilList, NilMap, Struct, Value
 from sampan.errors import Exhausted
 
 TYPE_CHECKING = False
@@ -24,6 +24,8 @@ _LISTS = frozenset(
     "GroupAdd Layers MaskedPaths Mounts OnBuild ReadonlyPaths RepoDigests RepoTags SecurityOpt Shell "
     "Test Ulimits".split()
 )
+# Nanoseconds that Go knows as such.
+_DURATIONS = frozenset(f"Healthcheck.{name}" for name in ("Interval", "StartInterval", "StartPeriod", "Timeout"))
 # Fields that docker's types have although the document may not show them.
 _ABSENT: dict[str, dict[str, Value]] = {
     "State": {"Health": None},
@@ -33,6 +35,11 @@ _ABSENT: dict[str, dict[str, Value]] = {
         **dict.fromkeys(("Cmd", "Entrypoint", "Env", "OnBuild", "Shell"), NilList()),
         **dict.fromkeys(("ExposedPorts", "Labels", "Volumes"), NilMap()),
         **dict.fromkeys(("Healthcheck", "StopTimeout"), None),
+    },
+    "Healthcheck": {
+        **{name.partition(".")[2]: Duration(0) for name in sorted(_DURATIONS)},
+        "Retries": 0,
+        "Test": NilList(),
     },
 }
 
@@ -55,4 +62,4 @@ def _value(outer: str, key: str, value: Value, depth: int) -> Value:
         return [_value(key, "", one, depth + 1) for one in value]
     if value is None:
         return NilMap() if is_map else NilList() if key in _LISTS else None
-    return value
+    return Duration(value) if f"{outer}.{key}" in _DURATIONS and isinstance(value, int) else value

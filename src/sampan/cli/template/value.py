@@ -12,6 +12,7 @@ from typing import Any
 
 # Any, since a template's value is whatever JSON has.
 Value = Any
+_SECOND = 1_000_000_000
 
 
 class Nothing:
@@ -27,6 +28,29 @@ class NilList(list[Value]):
 
 class NilMap(dict[str, Value]):
     """A map that is null in JSON."""
+
+
+class Duration(int):
+    """Nanoseconds that print as time.Duration does: `1m30s`, `500ms`, `0s`."""
+
+    def spelled(self) -> str:
+        """Return Go's word."""
+        rest = abs(self)
+        if rest < _SECOND:
+            unit, name = next((u, n) for u, n in ((10**6, "ms"), (10**3, "µs"), (1, "ns")) if rest >= u or u == 1)
+            printed = "0s" if rest == 0 else f"{_decimal(rest, unit)}{name}"
+        else:
+            minutes, seconds = divmod(rest, 60 * _SECOND)
+            hours, minutes = divmod(minutes, 60)
+            whole = (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "")
+            printed = f"{whole}{_decimal(seconds, _SECOND)}s"
+        return f"-{printed}" if self < 0 else printed
+
+
+def _decimal(count: int, unit: int) -> str:
+    whole, part = divmod(count, unit)
+    digits = f"{part:0{len(str(unit)) - 1}}".rstrip("0") if part else ""
+    return f"{whole}.{digits}" if digits else str(whole)
 
 
 class Struct:
@@ -70,6 +94,8 @@ def type_name(value: Value) -> str:
             return "bool"
         case str():
             return "string"
+        case Duration():
+            return "time.Duration"
         case int():
             return "int"
         case float():
@@ -96,6 +122,8 @@ def text(value: Value) -> str:
             return value
         case bool():
             return "true" if value else "false"
+        case Duration():
+            return value.spelled()
         case int():
             return str(value)
         case float():
