@@ -88,6 +88,23 @@ def test_a_reader_goes_on_through_rotation(tmp_path: object, files: int) -> None
     assert seen == [b"%d\n" % number for number in range(20)]
 
 
+@given(st.lists(st.integers(0, 3000), max_size=40), st.integers(0, 60), st.sampled_from([1, 3, 40]))
+def test_the_last_lines(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], count: int, files: int) -> None:
+    """Who asks for the last lines gets those, whatever the files that they are in, and what comes after."""
+    directory = str(tmp_path_factory.mktemp("log"))
+    log = OutputLog(directory, file_bytes=5000, files=files)
+    for number, length in enumerate(lengths):
+        log.write(STDOUT, b"%d %s\n" % (number, b"x" * length), 0)
+    reader = logs.Reader(f"{directory}/json.log")
+    every = [line.data for line in _read(directory)]
+    reader.skip_to_last(count)
+    assert [line.data for line in reader.more()] == every[max(0, len(every) - count) :]
+    log.write(STDOUT, b"more\n", 0)
+    log.close()
+    assert [line.data for line in reader.more()] == [b"more\n"]
+    reader.close()
+
+
 def test_half_a_line_that_a_power_cut_left_is_skipped(tmp_path: object) -> None:
     """A broken entry costs itself and nothing else."""
     log = OutputLog(str(tmp_path))

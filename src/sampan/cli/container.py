@@ -3,6 +3,7 @@
 A command that takes several names goes on after an error and ends with status 1, as docker's does.
 """
 
+from sampan import journal
 from sampan.cli import terminal
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.engine import container
@@ -156,6 +157,8 @@ def _start_attached(parsed: Parsed, settings: "Settings") -> int:
         raise InvalidArgument("`--attach` takes one container", hints=("start the others without it",))
     name = parsed.arguments[0]
     started = container.start(settings, name, window=terminal.window())
+    if started is not None:
+        journal.note(settings.root, "attach", started.container.id, started.container.attributes)
     client = container.attach(settings, name) if started is None else started.client
     return _relay(parsed, settings, name, client, stdin=parsed.is_set("interactive"), is_redrawn=started is None)
 

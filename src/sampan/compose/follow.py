@@ -111,6 +111,8 @@ class Follower:
         return None
 
     def _lines(self, label: str, reader: Reader, tail: int | None) -> None:
+        if tail is not None:
+            reader.skip_to_last(tail)
         found = reader.more()
         for line in found if tail is None else logs.last(found, tail):
             if line.time >= self.since:

@@ -87,6 +87,8 @@ def _filtered(lines: "Iterator[Line]", first: str, last: str) -> "Iterator[Line]
 
 def _lines(reader: "Reader", client: attach.Client | None, tail: int | None) -> "Iterator[Line]":
     try:
+        if tail is not None:
+            reader.skip_to_last(tail)
         yield from reader.more() if tail is None else last(reader.more(), tail)
         while client is not None:
             found = client.receive()
@@ -119,6 +121,23 @@ class Reader:
         self._fd = -1
         self._inode = 0
         self._rest = b""
+
+    def skip_to_last(self, count: int) -> None:
+        """Go to where the last `count` lines begin, before anything was read: what is older is not even looked at."""
+        for name in self._names():
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            inode = os.fstat(fd).st_ino
+            if inode == self._inode:  # rotated between two looks
+                os.close(fd)
+                continue
+            self.close()
+            self._fd, self._inode = fd, inode
+            count -= _seek_back(fd, count)
+            if count <= 0:
+                return
 
     def more(self) -> "Iterator[Line]":
         """Yield what is there and was not yielded yet."""
@@ -172,6 +191,28 @@ class Reader:
             self._fd, self._inode, self._rest = fd, os.fstat(fd).st_ino, b""
             return True
         return False
+
+
+def _seek_back(fd: int, count: int) -> int:
+    """Move to where the last `count` lines of the file begin, or to its beginning; return how many follow."""
+    end = os.lseek(fd, 0, os.SEEK_END)
+    found, above = 0, b""
+    while end > 0:
+        begin = max(0, end - _CHUNK_BYTES)
+        chunk = os.pread(fd, end - begin, begin)
+        # The newline that ends the last line is no beginning.
+        place = len(chunk) - (1 if not above and chunk.endswith(b"\n") else 0)
+        if count <= 0:
+            os.lseek(fd, end, os.SEEK_SET)
+            return 0
+        while (place := chunk.rfind(b"\n", 0, place)) >= 0:
+            found += 1
+            if found == count:
+                os.lseek(fd, begin + place + 1, os.SEEK_SET)
+                return found
+        above, end = chunk, begin
+    os.lseek(fd, 0, os.SEEK_SET)
+    return found + 1 if above else 0
 
 
 def _numbered(names: list[str]) -> int:
