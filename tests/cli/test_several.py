@@ -47,3 +47,21 @@ def test_ids_by_their_beginning(sampan: Command, busybox_tar: str) -> None:
     assert done.returncode == 1
     assert sampan("inspect", "-f", "{{.Id}}", ids[0][:12], check=True).stdout.strip() == ids[0]
     assert sampan("rm", ids[0][:20], check=True).stdout == f"{ids[0][:20]}\n"
+
+
+def test_inspect_finds_all_kinds(sampan: Command, busybox_tar: str) -> None:
+    """Containers, then images, networks and volumes; --type looks among one kind, --size measures a container."""
+    sampan("import", busybox_tar, "busybox", check=True)
+    sampan("create", "--name", "boat", "busybox", "true", check=True)
+    sampan("network", "create", "lake", check=True)
+    sampan("volume", "create", "boat", check=True)
+    done = sampan("inspect", "-f", "{{.Name}}", "boat", "lake", "bridge", check=True)
+    assert done.stdout == "/boat\nlake\nbridge\n"
+    assert sampan("inspect", "--type", "volume", "-f", "{{.Driver}}", "boat", check=True).stdout == "local\n"
+    assert "no network `boat`" in sampan("inspect", "--type", "network", "boat").stderr
+    assert "no container, image, network or volume `none-such`" in sampan("inspect", "none-such").stderr
+    rw, whole = sampan("inspect", "-s", "-f", "{{.SizeRw}} {{.SizeRootFs}}", "boat", check=True).stdout.split()
+    assert int(whole) > int(rw) == 0
+    assert sampan("inspect", "-f", "{{.SizeRw}}", "boat").returncode == 1
+    sampan("rm", "boat", check=True)
+    sampan("network", "rm", "lake", check=True)

@@ -190,6 +190,31 @@ def test_limits(shop: Shop) -> None:
     shop.compose("down", "-t", "0")
 
 
+def test_logging(shop: Shop) -> None:
+    """A service's `logging` is its containers' log; one whose driver is `none` says nothing in the foreground."""
+    shop.write(
+        "services:\n"
+        "  a:\n    image: busybox\n    command: echo from a\n    labels: {x: y}\n"
+        "    logging: {driver: json-file, options: {max-size: 64k, max-file: '2', labels: x}}\n"
+        "  b: {image: busybox, command: echo from b, logging: {driver: none}}\n"
+    )
+    done = shop.compose("up")
+    assert "from a" in done.stdout
+    assert "from b" not in done.stdout
+    documents = {name: json.loads(shop.sampan("inspect", id).stdout)[0] for name, id in shop.ids().items()}
+    told = {name: document["HostConfig"]["LogConfig"] for name, document in documents.items()}
+    assert told == {
+        "shop-a-1": {"Type": "json-file", "Config": {"max-size": "64k", "max-file": "2", "labels": "x"}},
+        "shop-b-1": {"Type": "none", "Config": {}},
+    }
+    assert shop.sampan("logs", "--details", "shop-a-1").stdout == "x=y from a\n"
+    shop.write("services:\n  a: {image: busybox, logging: {options: {max-sise: 1m}}}\n")
+    done = shop.compose("up", "-d", check=False)
+    assert done.returncode == 1
+    assert "`max-sise` is no option" in done.stderr
+    shop.compose("down", "-t", "0")
+
+
 def test_logs(shop: Shop) -> None:
     """Lines have their container's name; --tail, --no-log-prefix and a service choose."""
     shop.write(TWO)

@@ -1,4 +1,4 @@
-"""`sampan inspect`: everything about containers and images, as docker's JSON."""
+"""`sampan inspect`: everything about containers, images, networks and volumes, as docker's JSON."""
 
 from sampan.cli import format as formats
 from sampan.cli import resource
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from sampan.document import Document
     from sampan.settings.configuration import Settings
 
-KINDS = ("container", "image")
+# Where a name is looked for, in docker's order.
+KINDS = ("container", "image", "network", "volume")
 
 
 def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
@@ -19,31 +20,46 @@ def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     kind = parsed.text("type")
     if kind and kind not in KINDS:
         raise InvalidArgument(f"unknown type: `{kind}`", hints=(f"types: {', '.join(KINDS)}",))
-    return resource.inspect(parsed, printer, lambda name: _find(settings, name, kind, has_size=parsed.is_set("size")))
+    kinds = (kind,) if kind else KINDS
+    sized = parsed.is_set("size")
+    return resource.inspect(parsed, printer, lambda name: _find(settings, name, kinds, sized=sized))
 
 
-def _find(settings: "Settings", name: str, kind: str, *, has_size: bool) -> "Document":
-    """Return the container, else the image, of that name."""
-    if kind != "image":
-        from sampan.engine import inspection
-
+def _find(settings: "Settings", name: str, kinds: tuple[str, ...], *, sized: bool) -> "Document":
+    """Return the first thing of that name; raises NotFound, of the one kind that was asked for or of all."""
+    missing = NotFound("")
+    for kind in kinds:
         try:
-            found = inspection.inspect(settings, name)
-            return found | _sizes(settings, found) if has_size else found
-        except NotFound:
-            if kind == "container":
+            return _one(settings, name, kind, sized=sized)
+        except NotFound as error:
+            if len(kinds) == 1:
                 raise
-    from sampan.cli import image
+            missing = error
+    raise NotFound(
+        f"there is no container, image, network or volume `{name}`",
+        hints=("`sampan ps -a` lists containers, `sampan images` images",),
+    ) from missing.__cause__
 
-    try:
-        return image.inspect(settings, name)
-    except NotFound as error:
-        if kind == "image":
-            raise
-        raise NotFound(
-            f"there is no container or image `{name}`",
-            hints=("`sampan ps -a` lists containers, `sampan images` images",),
-        ) from error.__cause__
+
+def _one(settings: "Settings", name: str, kind: str, *, sized: bool) -> "Document":
+    match kind:
+        case "container":
+            from sampan.engine import inspection
+
+            found = inspection.inspect(settings, name)
+            return found | _sizes(settings, found) if sized else found
+        case "image":
+            from sampan.cli import image
+
+            return image.inspect(settings, name)
+        case "network":
+            from sampan.engine import network
+
+            return network.inspect(settings, name)
+        case _:
+            from sampan.engine import volume
+
+            return volume.inspect(settings, name)
 
 
 def _sizes(settings: "Settings", found: "Document") -> "Document":
@@ -57,12 +73,12 @@ COMMANDS = (
     Command(
         "inspect",
         "[OPTIONS] NAME|ID [NAME|ID...]",
-        "Show everything about containers or images, as JSON",
+        "Show everything about containers, images, networks or volumes, as JSON",
         execute=inspect,
         flags=(
             Flag("format", "string", formats.INSPECT_HELP, short="f"),
-            Flag("size", "bool", "also what a container has written, and that with its image", short="s"),
-            Flag("type", "string", "look only among `container` or `image`"),
+            Flag("size", "bool", "of a container, how much it has written, and that with its image", short="s"),
+            Flag("type", "string", "look only among `container`, `image`, `network` or `volume`"),
         ),
         minimum=1,
         examples=(

@@ -32,7 +32,7 @@ SUMMARIES = {
     "diff": "Show which files a container has added (A), changed (C) and deleted (D)",
     "export": "Write a container's root file system, without its volumes, as a tar",
     "commit": "Make an image of what a container has become",
-    "inspect": "Show everything about containers or images, as JSON",
+    "inspect": "Show everything about containers, images, networks or volumes, as JSON",
     "build": "Build an image from the Dockerfile, or the Python project, at PATH",
     "bootstrap": "Make stand-ins for images from signed Debian packages",
     "outdated": "Show which Debian packages of an image are behind the signed index",
