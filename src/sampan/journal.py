@@ -14,7 +14,7 @@ from sampan.document import render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from sampan.document import Document
 
@@ -31,12 +31,14 @@ def note(root: str, action: str, id: str, attributes: "Document", kind: str = CO
     note_all(root, ((kind, action, id, attributes),))
 
 
-def note_all(root: str, events: "Iterable[Happened]") -> None:
+def note_all(root: str, events: "Sequence[Happened]") -> None:
     """Append events, in their order, in one write.
 
     Never an error, and not synced: what happened does not wait for who may want to know of it.
     """
     now = time.time_ns()
+    if not events:
+        return
     lines = b"".join(_line(now + number, *event) for number, event in enumerate(events))
     path = f"{root}/events.log"
     try:

@@ -174,6 +174,18 @@ def test_networks_and_volumes(box: Command) -> None:
     assert set(first) == {"Type", "Action", "Actor", "scope", "time", "timeNano"}
 
 
+def test_commit_and_prune(box: Command) -> None:
+    """An image that was made of a container, and containers that a prune has removed."""
+    box("create", *_BOX, "busybox", "true", check=True)
+    id = box("commit", "-m", "why", "box", "boat:2", check=True).stdout.strip()
+    box("container", "prune", "-f", check=True)
+    box("container", "prune", "-f", check=True)
+    told = [(action, attributes) for _, action, _, attributes in _told(box, "--filter", "type=container")]
+    who = {"image": "busybox", "name": "box"}
+    made = who | {"comment": "why", "imageID": id, "imageRef": "boat:2"}
+    assert told == [("create", who), ("commit", made), ("destroy", who)]
+
+
 def test_volumes_that_come_and_go_by_themselves(box: Command) -> None:
     """A named one that its first use makes, an anonymous one that goes with its container."""
     box("run", "--rm", *_BOX, "-v", "hold:/h", "-v", "/anonymous", "busybox", "true", check=True)

@@ -2,6 +2,7 @@
 
 import time
 
+from sampan import journal
 from sampan.cli import image as images
 from sampan.cli.flags import Command, Flag, Parsed
 from sampan.database import connection
@@ -48,6 +49,9 @@ def commit(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
                 stubs = change.Stubs(held.made, held.touched)
                 layer = change.write(content, held.upper, stubs, shift=held.shift)
                 made = _image(parsed, database, content, held.container, layer, reference=reference)
+            name = reference.familiar() if reference else ""
+            told = {"comment": parsed.text("message"), "imageID": made.id, "imageRef": name}
+            journal.note(database.root, "commit", held.container.id, held.container.attributes | told)
         except BaseException:
             collect(database)
             raise

@@ -89,7 +89,7 @@ COMMANDS = (
         ),
         maximum=0,
         text=(
-            "Containers: create, attach, start, exec_create, exec_start, exec_die, pause, unpause, update, rename,\n"
+            "Containers: create, attach, start, exec_create, exec_start, exec_die, pause, unpause, update, rename, commit,\n"
             "kill, oom, die, stop, restart, health_status, destroy.\n"
             "Images: pull, push, tag, untag, delete, import, load, save.\n"
             "Networks: create, connect, disconnect, destroy. Volumes: create, mount, unmount, destroy.\n"

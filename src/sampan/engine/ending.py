@@ -165,6 +165,8 @@ def prune(settings: "Settings", is_wanted: "Callable[[Container], bool]") -> lis
             ]
             for container in gone:
                 sweep.discard(database, settings, container, volumes=False)
+        told = [(journal.CONTAINER, "destroy", container.id, container.attributes) for container in gone]
+        journal.note_all(settings.root, told)
         trash.empty(settings.root)
     return [container.id for container in gone]
 
