@@ -89,8 +89,8 @@ COMMANDS = (
         ),
         maximum=0,
         text=(
-            "Containers: create, attach, start, exec_create, exec_start, exec_die, pause, unpause, update, rename, commit,\n"
-            "kill, oom, die, stop, restart, health_status, destroy.\n"
+            "Containers: create, attach, start, exec_create, exec_start, exec_die, pause, unpause, update, rename,\n"
+            "commit, kill, oom, die, stop, restart, health_status, destroy.\n"
             "Images: pull, push, tag, untag, delete, import, load, save.\n"
             "Networks: create, connect, disconnect, destroy. Volumes: create, mount, unmount, destroy.\n"
             "The last megabyte of events is kept."
