@@ -9,7 +9,7 @@ import pytest
 
 from sampan import document
 from sampan.errors import CommandNotExecutable, CommandNotFound, NotFound
-from sampan.oci.runtime import Mount, Spec
+from sampan.oci.runtime import Mount, Resources, Spec
 from sampan.runtime import bundle, foreign, process
 from tests.runtime.conftest import MOUNTS, Box, read_all
 
@@ -99,8 +99,11 @@ def test_the_bundle_is_the_spec(box: Box, place: str) -> None:
     spec = box.spec("true")
     bundle.write(place, spec)
     written = document.parse(Path(place, bundle.CONFIG).read_text())
+    assert written["linux"]["resources"].pop("devices") == [{"allow": False, "access": "rwm"}]
     assert Spec.parse(written).document() == spec.document()
-    assert written["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
+    spec.resources = Resources(device_rules=(("c", 1, None, "r"),))
+    told = bundle.document_of(spec)["linux"]["resources"]["devices"]
+    assert told == [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "major": 1, "access": "r"}]
     assert not [name for name in os.listdir(place) if name.startswith(".")]
 
 

@@ -29,5 +29,6 @@ def document_of(spec: "Spec") -> "Document":
     allowed = [
         {"allow": True, "type": d.kind, "major": d.major, "minor": d.minor, "access": "rwm"} for d in spec.devices
     ]
-    config["linux"]["resources"]["devices"] = [_DENY_ALL, *allowed]
+    # Rules of a person's are there already, and begin alike.
+    config["linux"]["resources"].setdefault("devices", [_DENY_ALL, *allowed])
     return config
