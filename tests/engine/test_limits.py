@@ -33,7 +33,7 @@ def _config(sampan: Command, name: str) -> dict[str, object]:
     return found
 
 
-def _disk() -> str:
+def a_disk() -> str:
     """Return a whole disk of this machine."""
     for name in sorted(os.listdir("/sys/block")):
         if not name.startswith(("loop", "ram", "zram", "sr", "fd")) and os.path.exists(f"/dev/{name}"):
@@ -104,7 +104,7 @@ def test_what_only_version_1_has(  # noqa: PLR0917 - four of them are one row
 
 def test_bytes_and_operations_a_second(sampan: Command, busybox: str, settings: Settings) -> None:
     """Each limit of a disk is the kernel's, and docker's in inspect."""
-    disk = _disk()
+    disk = a_disk()
     number = Path(f"/sys/block/{disk}/dev").read_text(encoding="ascii").strip()
     words = [
         *("--device-read-bps", f"/dev/{disk}:8mb", "--device-write-bps", f"/dev/{disk}:4mb"),
