@@ -78,7 +78,14 @@ check inspect "$sampan inspect web | grep -q '\"Running\": true'"
 [ "$(id -u)" != 0 ] || check memory-limit "field web HostConfig Memory | grep -qx 268435456"
 check top "$sampan top web -o pid,cmd | sed 1d | grep -c ."
 check events "$sampan events --since 1h --until 0s --filter container=web --filter event=start | grep -q 'name=web'"
+check init "$sampan run --rm --init hello python -c 'print(open(\"/proc/1/comm\").read())' | grep -q docker-init"
 if [ "$(id -u)" = 0 ]; then
+  check cpuset "$sampan run --rm --cpuset-cpus 0 hello python -c 'import os; print(os.sched_getaffinity(0))' | grep -qF '{0}'"
+  modprobe -q fuse || true
+  opens='import os; os.open("/dev/fuse", os.O_RDONLY); os.open("/dev/fuse", os.O_RDWR)'
+  check device "$sampan run --rm --user 0 --device /dev/fuse hello python -c '$opens'"
+  check device-read-only "! $sampan run --rm --user 0 --device /dev/fuse:r hello python -c '$opens'"
+  check io-max "$sampan run -d --name slow --device-read-bps /dev/vda:1mb hello && grep -rqs rbps=1048576 /sys/fs/cgroup/system.slice/sampan.scope --include=io.max && $sampan rm -f slow"
   usage="$sampan stats --no-stream --format '{{.MemUsage}}' web"
   check stats "$usage | grep -q '[1-9].*iB / 256MiB'"
   check update "$sampan update --memory 300m --cpus 0.4 --pids-limit 200 web && $usage | grep -q '/ 300MiB'"
