@@ -311,8 +311,7 @@ def test_mistakes(text: str, line: int, words: str, hint: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "network_mode: 'service:db'",
-        "pid: host",
+        "network_mode: other",
         "deploy: {mode: global}",
         "logging: {driver: syslog}",
         "storage_opt: {size: 1g}",
@@ -329,3 +328,18 @@ def test_what_is_not_there_is_refused(text: str) -> None:
         service(text)
     assert raised.value.at is not None
     assert isinstance(raised.value, Unsupported) or "network_mode" in text
+
+
+def test_who_joins_a_service_waits_for_it() -> None:
+    """A namespace of another service is a dependency; one that is not there, and a circle, are errors with a line."""
+    text = "services:\n  web:\n    image: x\n    {}\n  db:\n    image: x\n"
+    for key in ("network_mode", "pid", "ipc"):
+        found = load(text.format(f"{key}: service:db")).services["web"]
+        assert found.joined == {key: "db"}
+        assert list(found.dependencies) == ["db"]
+        with pytest.raises(NotFound, match="no service `dc`") as raised:
+            load(text.format(f"{key}: service:dc"))
+        assert raised.value.at is not None
+        assert raised.value.at.line == 4
+    with pytest.raises(SampanError, match="circle"):
+        load(text.format("network_mode: service:db") + "    pid: service:web\n")

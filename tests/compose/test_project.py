@@ -573,3 +573,73 @@ def test_what_depends_on_a_failure_does_not_start(shop: Shop) -> None:
 
 def _started(shop: Shop, id: str) -> str:
     return shop.sampan("inspect", "-f", "{{.State.StartedAt}}", id).stdout
+
+
+JOINED = """
+    services:
+      web:
+        image: busybox
+        command: sleep 100
+        network_mode: service:vpn
+        pid: service:vpn
+        ipc: service:vpn
+        stop_grace_period: 0s
+      vpn:
+        image: busybox
+        command: sleep 101
+        ipc: shareable
+        domainname: example.test
+        mac_address: 02:42:0a:05:00:07
+        networks:
+          front:
+            ipv4_address: 10.99.5.9
+        stop_grace_period: 0s
+      friend:
+        image: busybox
+        command: sleep 102
+        links: ["vpn:tunnel"]
+        uts: host
+        cgroup: host
+        networks: [front]
+        stop_grace_period: 0s
+    networks:
+      front:
+        attachable: true
+        driver_opts:
+          com.docker.network.driver.mtu: 1400
+        ipam:
+          config:
+            - subnet: 10.99.0.0/16
+              ip_range: 10.99.5.0/24
+              aux_addresses: {taken: 10.99.5.1}
+    """
+
+
+def test_services_that_share_namespaces(shop: Shop, store: Store) -> None:
+    """They start after the one that they join, and are made anew with it; a link is a name, and addresses are kept."""
+    shop.write(JOINED)
+    told = shop.compose("up", "-d").stderr
+    assert told.index("shop-vpn-1  Started") < told.index("shop-web-1  Started")
+
+    def inside(service: str, *words: str) -> str:
+        return shop.compose("exec", "-T", service, *words).stdout
+
+    assert "sleep 101" in inside("web", "ps")
+    address = inside("web", "ip", "addr", "show", "eth0")
+    assert "10.99.5.9/16" in address
+    assert "02:42:0a:05:00:07" in address
+    assert "mtu 1400" in address
+    assert "1 packets received" in inside("friend", "ping", "-c", "1", "-W", "2", "tunnel")
+    assert inside("friend", "hostname").strip() == os.uname().nodename
+    assert shop.compose("up", "-d").stderr.count("Running") == 3
+    before = shop.ids()
+    shop.write(JOINED.replace("sleep 101", "sleep 103"))
+    shop.compose("up", "-d")
+    after = shop.ids()
+    assert [before[name] == after[name] for name in sorted(before)] == [True, False, False]
+    assert "sleep 103" in inside("web", "ps")
+    shop.compose("stop", "vpn")
+    shop.compose("up", "-d")
+    assert "sleep 103" in inside("web", "ps")
+    shop.compose("down")
+    assert store.left(shop.raw) == []

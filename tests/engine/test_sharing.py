@@ -206,3 +206,31 @@ def test_a_hardware_address(sampan: Command) -> None:
     networks = _inspect(sampan, "web")["NetworkSettings"]["Networks"]
     assert networks["front"]["MacAddress"] == "02:42:ac:11:00:98"  # type: ignore[index]  # a document
     sampan("rm", "-f", "web", check=True)
+
+
+def test_a_link_is_a_name_and_variables(sampan: Command) -> None:
+    """On the default network /etc/hosts and docker's variables; on another a name that nobody else knows."""
+    words = ("--hostname", "inside", "--expose", "80", "--expose", "53/udp", "-e", "SECRET=word")
+    sampan("run", "-d", "--name", "store", *words, "busybox", "sleep", "1000", check=True)
+    address = str(_inspect(sampan, "store")["NetworkSettings"]["IPAddress"])
+    script = "cat /etc/hosts; env; ping -c 1 -W 2 my-db"
+    linked = ("--link", "store:my-db", "-e", "MY_DB_PORT_80_TCP_PORT=mine")
+    done = sampan("run", "--rm", "--name", "shop", *linked, "busybox", "sh", "-c", script, check=True)
+    lines = done.stdout.split("\n")
+    assert f"{address}\tmy-db inside store" in lines
+    expected = {
+        "MY_DB_NAME=/shop/my-db", f"MY_DB_PORT=tcp://{address}:80", f"MY_DB_PORT_53_UDP=udp://{address}:53",
+        f"MY_DB_PORT_80_TCP_ADDR={address}", "MY_DB_PORT_80_TCP_PORT=mine", "MY_DB_ENV_SECRET=word",
+    }  # fmt: skip
+    assert expected <= set(lines)
+    assert "1 packets received" in done.stdout
+    sampan("network", "create", "front", check=True)
+    sampan("run", "-d", "--name", "other", "--network", "front", "busybox", "sleep", "1000", check=True)
+    look = ("busybox", "ping", "-c", "1", "-W", "2", "db")
+    assert sampan("run", "--rm", "--network", "front", "--link", "other:db", *look).returncode == 0
+    assert sampan("run", "--rm", "--network", "front", *look).returncode == 1
+    sampan("stop", "-t", "0", "store", check=True)
+    done = sampan("run", "--rm", "--link", "store", "busybox", "true")
+    assert (done.returncode, "`store`" in done.stderr) == (125, True)
+    sampan("rm", "-f", "store", "other", check=True)
+    sampan("network", "rm", "front", check=True)

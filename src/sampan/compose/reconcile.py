@@ -17,7 +17,7 @@ from sampan.compose.model.project import STARTED
 from sampan.compose.sight import Seen
 from sampan.engine import container, network, volume
 from sampan.errors import AlreadyExists, Conflict, NotFound
-from sampan.frozen import frozen
+from sampan.frozen import frozen, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -107,7 +107,11 @@ def _make_network(settings: "Settings", project: "Project", resource: "Resource"
             resource.name,
             subnet=pool.get("subnet", ""),
             gateway=pool.get("gateway", ""),
+            ip_range=pool.get("ip_range", ""),
+            reserved=pool.get("aux_addresses", {}),
             internal=resource.values.get("internal", False),
+            attachable=resource.values.get("attachable", False),
+            options={key: str(value) for key, value in resource.values.get("driver_opts", {}).items()},
             labels=_labels(project, resource, label.NETWORK),
         )
     except AlreadyExists as error:
@@ -158,6 +162,7 @@ class Up:
     ) -> dict[str, list[str]]:
         """Do the actions of every service, in the order of their dependencies; return its containers by service."""
         services = self.project.services
+        actions = self._with_joined(actions)
         names = order.with_dependencies(services, actions)
         if any(action.kind in _STARTS for actions_of in actions.values() for action in actions_of):
             from sampan.engine import start  # noqa: F401  once, and not again in every hand
@@ -169,6 +174,20 @@ class Up:
             error.at = error.at or services[failed.name].at
             raise error from error.__cause__
         return {name: [str(one) for one in told] if isinstance(told, list) else [] for name, told in found.items()}
+
+    def _with_joined(self, actions: Mapping[str, list[Action]]) -> dict[str, list[Action]]:
+        """Recreate what has joined a container that is another by then, or has been started anew; pure.
+
+        It knows that one by its id, and is in namespaces that are gone.
+        """
+        found = dict(actions)
+        for name in order.with_dependencies(self.project.services, actions):
+            others = self.project.services[name].joined.values() if name in found else ()
+            if any(action.kind in _STARTS for other in others for action in found.get(other, ())):
+                found[name] = [
+                    replace(action, kind=RECREATE) if action.kind in {KEEP, START} else action for action in found[name]
+                ]
+        return found
 
     def await_dependencies(self, service: "Service", actions: Mapping[str, list[Action]], say: Say) -> None:
         """Wait until what a service waits for meets its conditions; `actions` says which containers are meant."""
@@ -193,6 +212,8 @@ class Up:
         # Of new containers all but the start can be done while what they wait for is being started.
         is_early = (
             self.choice.is_started
+            # Who joins a container or is linked to it has to find it.
+            and not (service.joined or service.values.get("links"))
             and all(action.kind == CREATE for action in actions[service.name])
             and all(told.condition == STARTED for told in service.dependencies.values())
         )

@@ -22,7 +22,7 @@ from sampan.engine.run_options import (
     VolumeMount,
 )
 from sampan.errors import InvalidArgument, NotFound, SampanError
-from sampan.network.endpoint import ANY, PortMapping
+from sampan.network.endpoint import ANY, CONTAINER, PortMapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,6 +147,12 @@ def _options(
         privileged=values.get("privileged", False),
         read_only=values.get("read_only", False),
         userns=values.get("userns_mode", ""),
+        cgroupns=values.get("cgroup", ""),
+        ipc=_mode(project, service, "ipc"),
+        pid=_mode(project, service, "pid"),
+        uts=values.get("uts", ""),
+        domainname=values.get("domainname", ""),
+        links=_links(project, service),
         networks=_networks(project, service) or DEFAULT_NETWORKS,
         add_host=tuple(f"{name}:{a}" for name, addresses in values.get("extra_hosts", {}).items() for a in addresses),
         dns=tuple(words.check_address(address) for address in values.get("dns", ())),
@@ -302,18 +308,44 @@ def _disks(told: "Values") -> "Values":
 
 def _networks(project: "Project", service: "Service") -> tuple[NetworkRequest, ...]:
     """Return the networks, each with the service's name as an alias, the most important first."""
-    mode = service.values.get("network_mode", "")
+    mode, mac = _mode(project, service, "network_mode"), service.values.get("mac_address", "")
     if mode:
-        return (NetworkRequest(mode),)
+        return (NetworkRequest(mode, mac=_mac(mac)),)
     ordered = sorted(service.networks.items(), key=lambda item: -item[1].get("priority", 0))
     return tuple(
         NetworkRequest(
             project.networks[key].name,
             aliases=tuple(dict.fromkeys((service.name, *told.get("aliases", ())))),
             ip=told.get("ipv4_address", ""),
+            mac=_mac(told.get("mac_address") or ("" if number else mac)),
         )
-        for key, told in ordered
+        for number, (key, told) in enumerate(ordered)
     )
+
+
+def _mac(word: str) -> str:
+    return words.check_mac(word) if word else ""
+
+
+def _mode(project: "Project", service: "Service", key: str) -> str:
+    """Return a mode in the engine's words: another service is its first container."""
+    if key in service.joined:
+        return CONTAINER + container_name(project, _known(project, service.joined[key]), 1)
+    return str(service.values.get(key) or "")
+
+
+def _known(project: "Project", name: str) -> "Service":
+    return (project.services | project.disabled)[name]
+
+
+def _links(project: "Project", service: "Service") -> tuple[str, ...]:
+    """Return the links that say more than the service's name, which is known on its networks in any case."""
+    found = []
+    for link in service.values.get("links", ()):
+        name, _, alias = link.partition(":")
+        if alias and alias != name:
+            found.append(f"{container_name(project, _known(project, name), 1)}:{alias}")
+    return (*found, *service.values.get("external_links", ()))
 
 
 def _bytes(word: str | None) -> int | None:

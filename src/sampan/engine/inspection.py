@@ -46,6 +46,8 @@ def inspect(settings: "Settings", name: str) -> "Document":
         container = record.by_name(database, name)
     told = _state(settings, container)
     directory = state.directory(settings, container.id)
+    # docker: the files of /etc go with the network.
+    etc = state.directory(settings, container.options.joined.get("network", container.id))
     arguments = container.arguments
     return neutral.CONTAINER | {
         "Id": container.id,
@@ -54,9 +56,9 @@ def inspect(settings: "Settings", name: str) -> "Document":
         "Args": list(arguments[1:]),
         "State": _state_document(told),
         "Image": container.image_id,
-        "ResolvConfPath": f"{directory}/resolv.conf",
-        "HostnamePath": f"{directory}/hostname",
-        "HostsPath": f"{directory}/hosts",
+        "ResolvConfPath": f"{etc}/resolv.conf",
+        "HostnamePath": f"{etc}/hostname",
+        "HostsPath": f"{etc}/hosts",
         "LogPath": "" if container.options.log_driver == "none" else f"{directory}/logs/json.log",
         "Name": f"/{container.name}",
         "RestartCount": told.restarts,
@@ -263,6 +265,8 @@ def _security_options(container: "Container") -> list[str]:
 
 def _links(container: "Container") -> list[str] | None:
     """Return docker's `/container:/own-name/alias` of each link."""
+    if container.options.network_mode != BRIDGE:
+        return None  # there they are the endpoint's
     words = [link.partition(":") for link in container.options.links]
     return [f"/{name}:/{container.name}/{alias or name}" for name, _, alias in words] or None
 
@@ -354,7 +358,10 @@ def _networks(container: "Container", told: state.State) -> "Document":
     requests = [request for request in container.options.networks if not request.name.startswith(CONTAINER)]
     if container.options.first_network and container.options.network_mode == NONE:
         return {}  # it was taken off all of them
-    return {request.name: _endpoint(request, found.get(request.name, {})) for request in requests}
+    told_of = {request.name: _endpoint(request, found.get(request.name, {})) for request in requests}
+    if container.options.links and requests[0].name != BRIDGE:
+        told_of[requests[0].name]["Links"] = list(container.options.links)
+    return told_of
 
 
 def _endpoint(request: "NetworkRequest", endpoint: "Document") -> "Document":

@@ -5,8 +5,7 @@ recorded at each start is only who is joined; the monitor finds out which proces
 again with every run of a restart policy.
 """
 
-from sampan.engine import record, state
-from sampan.engine.sharing import SHAREABLE
+from sampan.engine import record, sharing, state
 from sampan.errors import Conflict, InvalidArgument
 from sampan.frozen import replace
 from sampan.network.endpoint import CONTAINER
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from sampan.engine.run_options import RunOptions
     from sampan.settings.configuration import Settings
 
-_IPC_MODES = (SHAREABLE, "host")
+_IPC_MODES = (sharing.SHAREABLE, "host")
 
 
 def resolve(database: "Database", options: "RunOptions") -> "tuple[RunOptions, Document]":
@@ -64,11 +63,29 @@ def lease(database: "Database", settings: "Settings", container: "Container", *,
     return {"containers": {kind: other.id for kind, other in found.items()}, "range": shared, "etc": etc}
 
 
+def links(database: "Database", container: "Container") -> "list[Document]":
+    """Return what `linking` takes, and of whom the resolver is told another name; raises NotFound."""
+    found = []
+    for name, alias in sharing.aliases(container.options):
+        other = record.by_name(database, name)
+        found.append(
+            {
+                "id": other.id,
+                "name": other.name,
+                "alias": alias,
+                "hostname": other.hostname,
+                "env": list(other.config["Env"] or ()),
+                "ports": list(other.config["ExposedPorts"] or ()),
+            }
+        )
+    return found
+
+
 def _check_ipc(other: "Container") -> None:
     mode = other.options.ipc
     if mode in _IPC_MODES or mode.startswith(CONTAINER):
         return
-    hint = f"run `{other.name}` with `--ipc {SHAREABLE}`"
+    hint = f"run `{other.name}` with `--ipc {sharing.SHAREABLE}`"
     raise Conflict(f"the container `{other.name}` shares its memory with nobody", hints=(hint,))
 
 

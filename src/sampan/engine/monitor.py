@@ -32,7 +32,7 @@ import time
 
 from sampan import journal
 from sampan.document import render
-from sampan.engine import assembly, fault, frame, rootless, sealing, state, takedown
+from sampan.engine import assembly, config, fault, frame, rootless, sealing, state, takedown
 from sampan.engine import connection as links
 from sampan.engine.stdio import Pipes
 from sampan.engine.watch import Watch, listen
@@ -47,6 +47,7 @@ from sampan.settings import configuration
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sampan.document import Document
+    from sampan.engine import linking
     from sampan.engine.partner import Partners
     from sampan.engine.sealing import Receive
     from sampan.runtime import foreign
@@ -189,8 +190,10 @@ class _Start:
         if self._own_score is not None and self._spec.process.oom_score_adj is None:
             # The container keeps what it would have had.
             self._spec.process.oom_score_adj = self._own_score
+        links = self._links() if request["links"] else []
         if assembly.etc_directory(request) == directory:
-            etc.write(directory, etc.files(**assembly.etc(request)), assembly.owner(request))
+            files = etc.files(**assembly.etc(request), links=[(link.address, link.names) for link in links])
+            etc.write(directory, files, assembly.owner(request))
         self._listener = self._heard_before() or listen(request["run_directory"])
         if request["runtime"]:
             self._state.runtime = {"path": request["runtime"], "state_directory": f"{self._settings.run}/runtime"}
@@ -224,6 +227,15 @@ class _Start:
         if mappings and request["range"]:
             request["range"] = mappings[0]["hostID"]
             state.write_range(request["directory"], request["range"])
+
+    def _links(self) -> "list[linking.Link]":
+        """Find the containers that are linked; the variables that tell of them give way to the container's own."""
+        from sampan.engine import linking
+
+        found = linking.find(self._request, self._settings.root)
+        process = self._spec.process
+        process.env = tuple(config.environment_of([word for link in found for word in link.variables], process.env))
+        return found
 
     def _heard_before(self) -> _socket.socket | None:
         """Return the socket at which commands wait already, where it is a restart."""

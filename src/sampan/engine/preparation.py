@@ -50,15 +50,16 @@ class Ground:
 class Leased:
     """What the transaction of a start handed out: the first of the ids (0 without a range) and the network's part.
 
-    `joined` is what `joining.lease` returned; None where it joins nobody.
+    `joined` is what `joining.lease` returned, None where it joins nobody; `links` are those on the default network.
     """
 
-    __slots__ = ("joined", "network", "start")
+    __slots__ = ("joined", "links", "network", "start")
 
-    def __init__(self, start: int, network: "Document", joined: "Document | None") -> None:
+    def __init__(self, start: int, network: "Document", joined: "Document | None", links: "list[Document]") -> None:
         self.start = start
         self.network = network
         self.joined = joined
+        self.links = links
 
 
 def find_image(database: "Database", options: "RunOptions") -> "Image":
@@ -129,7 +130,15 @@ def lease(database: "Database", settings: "Settings", container: Container, grou
     elif has_userns(settings, options) and settings.uid == 0:
         is_shifted = _is_shifted(settings, options, ground)
         start = idrange.shared() if is_shifted else idrange.allocate(database, container.id)
-    return Leased(start, links.lease(database, container), joined)
+    network, linked = links.lease(database, container), []
+    if options.links:
+        from sampan.engine import joining
+
+        linked = joining.links(database, container)
+    if network["dns"] is not None:
+        network["dns"]["aliases"] = {link["alias"]: link["id"][:12] for link in linked}
+        linked = []
+    return Leased(start, network, joined, linked)
 
 
 def has_userns(settings: "Settings", options: "RunOptions") -> bool:
@@ -172,6 +181,7 @@ def request(
         "config": container.config,
         "hostname": container.hostname,
         "joined": leased.joined,
+        "links": leased.links,
         "is_pid_shared": bool(options.pid),
         "processors": _processors(),
         "has_userns": has_userns(settings, options),

@@ -86,6 +86,7 @@ PROBE = (
 START = (
     "sampan.engine.assembly",
     "sampan.engine.config",
+    "sampan.engine.linking",
     "sampan.engine.liveness",
     "sampan.engine.monitor",
     "sampan.engine.partner",

@@ -4,7 +4,7 @@ Sources: docker run(1), and the refusals of moby's runconfig (validateNetMode), 
 """
 
 from sampan.errors import InvalidArgument
-from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, NONE
+from sampan.network.endpoint import CONTAINER, HOST, NONE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,8 +81,3 @@ def aliases(options: "RunOptions") -> "list[tuple[str, str]]":
     """Return (container, alias) of each link; without an alias it is called what it is called."""
     pairs = [link.partition(":") for link in options.links]
     return [(name, alias or name) for name, _, alias in pairs]
-
-
-def is_linked_by_address(options: "RunOptions") -> bool:
-    """Tell whether links are lines of /etc/hosts and variables: on the default network, where nobody has a name."""
-    return bool(options.links) and options.network_mode == BRIDGE

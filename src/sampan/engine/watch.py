@@ -161,7 +161,8 @@ class Watch:
         if self._document["again"]:
             self._document["again"]["request"]["network"] |= changed
             # With a resolver from the next run on, where it had none.
-            network["dns"] = changed["dns"]
+            aliases = (network["dns"] or {}).get("aliases", {})
+            network["dns"] = changed["dns"] and changed["dns"] | {"aliases": aliases}
 
     def _note_end(self) -> None:
         """Take docker's exit status."""
@@ -346,9 +347,8 @@ def _resolver(dns: "Document", run: str, directory: str) -> "Companion":
     from sampan.network import record
 
     udp, tcp = (_socket.socket(fileno=fd) for fd in dns["sockets"])
-    names = resolver.Names(
-        [(record.directory(run, id), name) for id, name in dns["networks"]], run, f"{directory}/network.json"
-    )
+    networks = [(record.directory(run, id), name) for id, name in dns["networks"]]
+    names = resolver.Names(networks, run, f"{directory}/network.json", dns.get("aliases"))
     return resolver.Resolver(udp, tcp, names, tuple(dns["servers"]))
 
 

@@ -94,11 +94,21 @@ def encode(name: str) -> bytes:
 class Names:
     """The names on some networks, as their containers tell them; read again when a directory has changed."""
 
-    __slots__ = ("_networks", "_run", "_seen", "_tables", "_word", "_word_seen")
+    __slots__ = ("_aliases", "_networks", "_run", "_seen", "_tables", "_word", "_word_seen")
 
-    def __init__(self, networks: "list[tuple[str, str]]", run: str = "", word: str = "") -> None:
-        """Know the networks by directory and name; `word` is a file that says which they are once it is there."""
+    def __init__(
+        self,
+        networks: "list[tuple[str, str]]",
+        run: str = "",
+        word: str = "",
+        aliases: "dict[str, str] | None" = None,
+    ) -> None:
+        """Know the networks by directory and name; `word` is a file that says which they are once it is there.
+
+        `aliases` are what this container alone calls others, and one of their names.
+        """
         self._networks = networks
+        self._aliases = {alias.lower(): name for alias, name in (aliases or {}).items()}
         self._run = run
         self._word = word
         self._word_seen = (0, 0)
@@ -108,6 +118,7 @@ class Names:
     def find(self, name: str) -> list[str] | None:
         """Return the addresses of a name; None for a name that nobody here has."""
         self._hear()
+        name = self._aliases.get(name, name)
         for directory, network in self._networks:
             table = self._table(directory)
             found = table.get(name) or table.get(name.removesuffix(f".{network.lower()}"))

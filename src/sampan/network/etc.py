@@ -48,6 +48,7 @@ def files(
     dns_search: "Iterable[str]" = (),
     dns_option: "Iterable[str]" = (),
     has_resolver: bool = False,
+    links: "Iterable[tuple[str, tuple[str, ...]]]" = (),
 ) -> "dict[str, bytes]":
     """Return the three files by name."""
     base = _read("/etc/hosts") if is_host_network else HOSTS
@@ -55,6 +56,7 @@ def files(
     for word in add_host:
         name, _, where = word.partition(":")
         lines.append(f"{gateway if where == 'host-gateway' and gateway else where}\t{name}\n")
+    lines += [f"{address}\t{' '.join(names)}\n" for address, names in links]
     called = f"{hostname}.{domainname} {hostname}" if domainname else hostname
     lines += [f"{address}\t{called}\n" for address in addresses]
     texts = {

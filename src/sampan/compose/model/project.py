@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # A document of the specification's own words; Any, since whoever takes a value out narrows it at once.
 Values = dict[str, "Any"]
 
+# What joins another service's namespace begins so.
+SERVICE = "service:"
 STARTED, HEALTHY, COMPLETED = "service_started", "service_healthy", "service_completed_successfully"
 
 
@@ -53,15 +55,22 @@ class Service:
 
     @property
     def dependencies(self) -> dict[str, Dependency]:
-        """Return what it waits for: depends_on, links, and whose volumes it has."""
+        """Return what it waits for: depends_on, links, whose volumes it has, and whose namespaces it joins."""
         found = {link.partition(":")[0]: Dependency() for link in self.values.get("links", ())}
         others = (word.partition(":")[0] for word in self.values.get("volumes_from", ()))
         found |= {name: Dependency() for name in others if name != "container"}
+        found |= dict.fromkeys(self.joined.values(), Dependency(restarts=True))
         for name, told in self.values.get("depends_on", {}).items():
             found[name] = Dependency(
                 condition=told["condition"], is_required=told["required"], restarts=told.get("restart", False)
             )
         return found
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """Return the services whose namespaces it joins, by the key that says so."""
+        words = {key: str(self.values.get(key) or "") for key in ("network_mode", "pid", "ipc")}
+        return {key: word.removeprefix(SERVICE) for key, word in words.items() if word.startswith(SERVICE)}
 
     @property
     def profiles(self) -> list[str]:

@@ -8,7 +8,7 @@ from sampan.compose.model import dotenv, interpolate, order, schema, specificati
 from sampan.compose.model.load import Loader, Request
 from sampan.compose.model.node import Mapping as Tree
 from sampan.compose.model.node import Scalar
-from sampan.compose.model.project import COMPLETED, HEALTHY, Project, Resource, Service, Values
+from sampan.compose.model.project import COMPLETED, HEALTHY, SERVICE, Project, Resource, Service, Values
 from sampan.errors import InvalidArgument, NotFound
 from sampan.frozen import replace
 
@@ -23,6 +23,7 @@ DEFAULT_NETWORK = "default"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _KEY = re.compile(r"[a-zA-Z0-9._-]+")
 _MODES = ("none", "host", "bridge")
+_JOINS = (SERVICE, "container:")
 
 
 def project(request: Request, *, profiles: Iterable[str] = (), named: Iterable[str] = ()) -> Project:
@@ -249,8 +250,10 @@ def _check_scale(service: Service) -> None:
 
 def _check_dependencies(service: Service, enabled: Mapping[str, Service], known: Mapping[str, Service]) -> None:
     keys = ("depends_on", "links", "volumes_from")
-    key = next((key for key in keys if key in service.node.entries), keys[0])
+    usual = next((key for key in keys if key in service.node.entries), keys[0])
+    joined = {name: key for key, name in service.joined.items()}
     for name, dependency in service.dependencies.items():
+        key = joined.get(name, usual)
         if name not in known:
             raise _missing("service", name, known, service.place(key), why=f"which `{service.name}` waits for")
         if name not in enabled and dependency.is_required:
@@ -267,13 +270,6 @@ def _check_dependencies(service: Service, enabled: Mapping[str, Service], known:
             raise InvalidArgument(
                 f"`{service.name}` waits until `{name}` ends, which always starts again", at=service.place(key),
                 hints=(f"take `restart` out of `{name}`",),
-            )  # fmt: skip
-    for link in service.values.get("links", ()):
-        target, _, alias = link.partition(":")
-        if alias and alias != target:
-            raise InvalidArgument(
-                f"a link under another name (`{link}`) is not there", at=service.place("links"),
-                hints=(f"give `{target}` an alias: `networks: {{default: {{aliases: [{alias}]}}}}`",),
             )  # fmt: skip
 
 
@@ -304,10 +300,10 @@ def _check_mode(service: Service) -> None:
             f"`{service.name}` has both `network_mode` and `networks`", at=service.place("network_mode"),
             hints=("keep one of them",),
         )  # fmt: skip
-    if mode and mode not in _MODES:
+    if mode and mode not in _MODES and not mode.startswith(_JOINS):
         raise InvalidArgument(
             f"`network_mode: {mode}` is not there", at=service.place("network_mode"),
-            hints=(f"there are {', '.join(f'`{word}`' for word in _MODES)}",),
+            hints=(f"there are {', '.join(f'`{word}`' for word in (*_MODES, *(f'{word}NAME' for word in _JOINS)))}",),
         )  # fmt: skip
 
 

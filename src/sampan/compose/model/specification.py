@@ -181,10 +181,10 @@ _CONNECTION = nothing_or(
             "driver_opts": later(anything),
             "gw_priority": idle(number),
             "interface_name": later(string),
-            "ipv4_address": later(string),
+            "ipv4_address": string,
             "ipv6_address": later(string),
             "link_local_ips": later(_strings),
-            "mac_address": later(string),
+            "mac_address": string,
             "priority": idle(number),
         }
     )
@@ -208,7 +208,7 @@ _SERVICE = keys(
         "build": _BUILD,
         "cap_add": _strings,
         "cap_drop": _strings,
-        "cgroup": only(string, "private", hint="a container has a cgroup namespace of its own"),
+        "cgroup": one_of("host", "private"),
         "cgroup_parent": string,
         "command": _command,
         "configs": _GRANTS,
@@ -231,12 +231,12 @@ _SERVICE = keys(
         "dns": _strings,
         "dns_opt": later(_strings),
         "dns_search": _strings,
-        "domainname": later(string),
+        "domainname": string,
         "entrypoint": _command,
         "env_file": list_of(keys({"path": string, "required": boolean, "format": one_of("raw")}, required=("path",))),
         "environment": _pairs,
         "expose": list_of(string),
-        "external_links": later(_strings),
+        "external_links": _strings,
         "extra_hosts": map_of(_strings),
         "gpus": only(anything, None, hint=_HERE),
         "group_add": _strings,
@@ -244,7 +244,7 @@ _SERVICE = keys(
         "hostname": string,
         "image": string,
         "init": boolean,
-        "ipc": only(string, "private", hint="a container has an IPC namespace of its own"),
+        "ipc": string,
         "isolation": only(string, "", "default", hint="Linux has `default`"),
         "label_file": _strings,
         "labels": _pairs,
@@ -255,7 +255,7 @@ _SERVICE = keys(
                 "options": _pairs,
             }
         ),
-        "mac_address": later(string),
+        "mac_address": string,
         "mem_limit": size,
         "mem_reservation": size,
         "mem_swappiness": integer,
@@ -265,7 +265,7 @@ _SERVICE = keys(
         "networks": map_of(_CONNECTION),
         "oom_kill_disable": boolean,
         "oom_score_adj": integer,
-        "pid": later(nothing_or(string)),
+        "pid": nothing_or(string),
         "pids_limit": integer,
         "platform": string,
         "ports": list_of(_PORT),
@@ -294,7 +294,7 @@ _SERVICE = keys(
         "use_api_socket": only(boolean, False, hint="there is no daemon, and so no socket of one"),
         "user": string,
         "userns_mode": only(string, "", "host", hint="`host` switches the user namespace off"),
-        "uts": later(string),
+        "uts": string,
         "volumes": list_of(_MOUNT),
         "volumes_from": _strings,
         "working_dir": string,
@@ -303,9 +303,9 @@ _SERVICE = keys(
 _NETWORK = nothing_or(
     keys(
         {
-            "attachable": idle(boolean),
+            "attachable": boolean,
             "driver": only(string, "bridge", "default", "", hint="there is `bridge`"),
-            "driver_opts": idle(_pairs),
+            "driver_opts": _pairs,
             "enable_ipv4": only(boolean, True, hint="take it out"),
             "enable_ipv6": later(boolean),
             "external": boolean,
@@ -315,9 +315,9 @@ _NETWORK = nothing_or(
                     "config": list_of(
                         keys(
                             {
-                                "aux_addresses": later(anything),
+                                "aux_addresses": _pairs,
                                 "gateway": string,
-                                "ip_range": later(string),
+                                "ip_range": string,
                                 "subnet": string,
                             }
                         )
