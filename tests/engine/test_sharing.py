@@ -8,6 +8,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
+from sampan.engine import liveness, state
+from sampan.identity import stat_of
 from tests.engine.conftest import Store
 
 Command = Callable[..., CompletedProcess[str]]
@@ -234,3 +236,12 @@ def test_a_link_is_a_name_and_variables(sampan: Command) -> None:
     assert (done.returncode, "`store`" in done.stderr) == (125, True)
     sampan("rm", "-f", "store", "other", check=True)
     sampan("network", "rm", "front", check=True)
+
+
+def test_a_number_that_another_process_has_by_now_is_not_believed() -> None:
+    """Who began at another time than the state file says is not the container's process."""
+    began = stat_of(os.getpid())[1]
+    fd = liveness.open_process(state.State(state.RUNNING, pid=os.getpid(), start_time=began))
+    assert fd >= 0
+    os.close(fd)
+    assert liveness.open_process(state.State(state.RUNNING, pid=os.getpid(), start_time=began + 1)) == -1

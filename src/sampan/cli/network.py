@@ -128,16 +128,18 @@ def inspect(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
 
 def remove(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     """Remove networks."""
-    return each(parsed.arguments, printer, lambda name: _remove(parsed, settings, name))
+    names = parsed.arguments
+    if parsed.is_set("force"):
+        names = [name for name in names if _is_there(settings, name)]
+    return each(names, printer, lambda name: network.remove(settings, name))
 
 
-def _remove(parsed: Parsed, settings: "Settings", name: str) -> str:
+def _is_there(settings: "Settings", name: str) -> bool:
     try:
-        return network.remove(settings, name)
+        network.find(settings, name)
     except NotFound:
-        if parsed.is_set("force"):
-            return name
-        raise
+        return False
+    return True
 
 
 def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
