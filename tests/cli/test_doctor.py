@@ -86,5 +86,6 @@ def test_a_normal_user_hears_what_root_can_do_for_him(user: Person, subordinates
         assert f"--add-subgids 100000-165535 {USER}`" in told or "apt install uidmap" in told
     for name in ("way out", "limits", "after logout", "after a reboot"):
         assert found[name]["state"] == "ok" or found[name]["mending"], name
-    # What the holder said to an earlier command is not lost.
-    assert _found(user("doctor", "--format", "json", check=True)) == found
+    # What the holder said to an earlier command is not lost; how much of the disk is free may change.
+    again = _found(user("doctor", "--format", "json", check=True))
+    assert {**again, "store": None} == {**found, "store": None}

@@ -76,18 +76,18 @@ def test_what_a_policy_wants_after_an_orderly_shutdown(sampan: Command, store: S
     _run(sampan, "fails", "on-failure", ends_with="3")
     _run(sampan, "succeeds", "on-failure")
     _run(sampan, "plain", "no", ends_with="3")
-    _run(sampan, "always-stopped", "always")
+    _run(sampan, "halted", "always")
     _run(sampan, "unless-stopped", "unless-stopped")
     _run(sampan, "unless-interrupted", "unless-stopped")
     sampan("create", "--name", "new", "--restart", "always", "busybox", "true", check=True)
-    sampan("stop", "always-stopped", "unless-stopped", check=True)
+    sampan("stop", "halted", "unless-stopped", check=True)
     sampan("kill", "--signal", "TERM", "unless-interrupted", check=True)
     sampan("wait", "unless-interrupted", check=True)
     sampan("boot", "stop", check=True)
     assert _status(sampan, "fails") == ("exited", 3)
     assert sampan("ps", "-q", check=True).stdout == ""
     due = json.loads(sampan("boot", "status", "--format", "json").stdout)["Due"]
-    assert due == ["always", "unless", "fails", "always-stopped"]
+    assert due == ["always", "unless", "fails", "halted"]
     assert sampan("boot", "start", check=True).stdout.split() == due
     names = sampan("ps", "--format", "{{.Names}}", check=True).stdout.split()
     assert sorted(names) == sorted(due)
