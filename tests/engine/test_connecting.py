@@ -219,3 +219,19 @@ def test_a_network_that_cannot_be(sampan: Command, words: tuple[str, ...]) -> No
     done = sampan("network", "create", *words, "front")
     assert (done.returncode, done.stderr.startswith("error: ")) == (1, True), done.stderr
     assert "front" not in sampan("network", "ls", check=True).stdout
+
+
+def test_a_connection_that_fails_leaves_nothing(sampan: Command, store: Store) -> None:
+    """Where the container has an interface of that name: an error, and neither record nor address stays."""
+    sampan("network", "create", "--subnet", "10.94.7.0/24", "front", check=True)
+    _run(sampan, "web", "--cap-add", "NET_ADMIN")
+    _inside(sampan, "web", "ip link add eth1 type veth")
+    assert sampan("network", "connect", "front", "web").returncode == 1
+    assert sorted(_networks(sampan, "web")) == ["bridge"]
+    assert store.rows("SELECT * FROM addresses WHERE network = 'front'") == []
+    _inside(sampan, "web", "ip link del eth1")
+    sampan("network", "connect", "front", "web", check=True)
+    assert "10.94.7.2/24" in _inside(sampan, "web", "ip addr show eth1")
+    sampan("rm", "-f", "web", check=True)
+    sampan("network", "rm", "front", check=True)
+    assert store.left(sampan) == []

@@ -17,7 +17,7 @@ from sampan.database import connection
 from sampan.engine import connection as links
 from sampan.engine import liveness, network, record, rootless, state, sweep
 from sampan.engine.run_options import NetworkRequest
-from sampan.errors import AlreadyExists, Conflict, InvalidArgument, Unsupported
+from sampan.errors import AlreadyExists, Conflict, InvalidArgument, SampanError, Unsupported
 from sampan.frozen import replace
 from sampan.network import ipam
 from sampan.network.endpoint import BRIDGE, CONTAINER, HOST, MOST_NETWORKS, NONE, Endpoint
@@ -55,8 +55,18 @@ def connect(
             address = ipam.lease(database, joined, container.id, ip) if is_running else ""
         if not is_running:
             return ""
-        with database.transaction():
-            return _connect_running(settings, container, request, joined, address)
+        try:
+            with database.transaction():
+                return _connect_running(settings, container, request, joined, address)
+        except SampanError:
+            _take_back(database, settings, container, joined)
+            raise
+        except OSError as error:
+            _take_back(database, settings, container, joined)
+            raise SampanError(
+                f"`{container.name}` cannot be connected to `{joined.name}`",
+                hints=("it may have an interface of that name already: `ip link` in it shows all",),
+            ) from error
 
 
 def disconnect(settings: "Settings", network_name: str, container_name: str) -> None:
@@ -76,6 +86,16 @@ def disconnect(settings: "Settings", network_name: str, container_name: str) -> 
             with database.transaction():
                 _disconnect_running(settings, container, left)
                 ipam.give_back(database, left, container.id)
+
+
+def _take_back(database: "Database", settings: "Settings", container: "Container", joined: "Network") -> None:
+    """Undo a connection that failed; for a container that has ended meanwhile it is one for its next start."""
+    if not _is_running(settings, container):
+        return
+    with database.transaction():
+        _disconnect_running(settings, container, joined)
+        _set_networks(database, container, _others(container, joined) or (NetworkRequest(NONE),))
+        ipam.give_back(database, joined, container.id)
 
 
 def _find(database: "Database", name: str) -> "Network":
