@@ -12,13 +12,11 @@ import pytest
 from sampan.engine import reaper
 from sampan.errors import NotFound
 from sampan.settings.configuration import Settings
-from tests.compose.conftest import Shop
 from tests.engine.test_restart import until
 from tests.plugin.person import Person
 
 Command = Callable[..., CompletedProcess[str]]
 
-pytest_plugins = ("tests.compose.conftest",)
 pytestmark = [
     pytest.mark.first, pytest.mark.root, pytest.mark.userns, pytest.mark.overlay, pytest.mark.netns, pytest.mark.cgroup,
     pytest.mark.network,
@@ -165,9 +163,10 @@ def test_a_named_one_must_be_static(sampan: Command, busybox: str, environment: 
     assert "`/bin/ls`" in done.stderr
 
 
-def test_compose_has_it(shop: Shop, tini: str) -> None:
+def test_compose_has_it(sampan: Command, busybox: str, init: str, tmp_path: Path) -> None:
     """`init: true` is the flag."""
-    shop.environment["SAMPAN_INIT"] = tini
-    shop.write("services: {web: {image: busybox, init: true, command: cat /proc/1/comm, network_mode: none}}")
-    assert "docker-init" in shop.compose("up").stdout
-    shop.compose("down")
+    file = tmp_path / "compose.yaml"
+    service = f"{{image: {busybox}, init: true, command: cat /proc/1/comm, network_mode: none}}"
+    file.write_text(f"services: {{web: {service}}}", encoding="utf-8")
+    assert "docker-init" in sampan("compose", "-f", str(file), "up", check=True).stdout
+    sampan("compose", "-f", str(file), "down", check=True)
