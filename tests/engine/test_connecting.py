@@ -68,6 +68,9 @@ def test_a_running_container_is_connected_and_disconnected(sampan: Command, stor
     for name, asked in (("other", "www"), ("other", "web"), ("web", "other")):
         assert "1 packets received" in _inside(sampan, name, f"ping -c 1 -W 2 {asked}")
     sampan("network", "disconnect", "front", "web", check=True)
+    words = ("--filter", "type=network", "--format", "{{.Action}} {{.Actor.Attributes.name}}")
+    told = sampan("events", "--since", "1h", "--until", "0s", *words, check=True).stdout.splitlines()
+    assert told[-2:] == ["connect back", "disconnect front"]
     assert sorted(_networks(sampan, "web")) == ["back"]
     assert _inside(sampan, "web", "ip route").count("default via") == 1
     assert _inside(sampan, "web", "ls /sys/class/net").split() == ["eth1", "lo"]

@@ -13,6 +13,7 @@ A normal user's bridges are in the holder's network namespace: a child goes ther
 
 import os
 
+from sampan import journal
 from sampan.database import connection
 from sampan.engine import connection as links
 from sampan.engine import liveness, network, record, rootless, state, sweep
@@ -57,7 +58,7 @@ def connect(
             return ""
         try:
             with database.transaction():
-                return _connect_running(settings, container, request, joined, address)
+                lacking = _connect_running(settings, container, request, joined, address)
         except SampanError:
             _take_back(database, settings, container, joined)
             raise
@@ -67,6 +68,8 @@ def connect(
                 f"`{container.name}` cannot be connected to `{joined.name}`",
                 hints=("it may have an interface of that name already: `ip link` in it shows all",),
             ) from error
+    _note(settings, "connect", container, joined)
+    return lacking
 
 
 def disconnect(settings: "Settings", network_name: str, container_name: str) -> None:
@@ -86,6 +89,13 @@ def disconnect(settings: "Settings", network_name: str, container_name: str) -> 
             with database.transaction():
                 _disconnect_running(settings, container, left)
                 ipam.give_back(database, left, container.id)
+            _note(settings, "disconnect", container, left)
+
+
+def _note(settings: "Settings", action: str, container: "Container", network: "Network") -> None:
+    """Write docker's event of a network whose container was running (it has none for the others)."""
+    told = {"container": container.id, "name": network.name, "type": BRIDGE}
+    journal.note(settings.root, action, network.id, told, journal.NETWORK)
 
 
 def _take_back(database: "Database", settings: "Settings", container: "Container", joined: "Network") -> None:
