@@ -105,9 +105,9 @@ check exit-status "$sampan run --rm hello python -c 'raise SystemExit(7)'; [ \$?
 # Only the lists that apt needs for busybox: a fresh machine has none, and a normal user may not fetch them.
 [ "$(id -u)" = 0 ] || sudo apt-get -qq update
 check import "python3 tools/busybox.py | xargs -I {} $sampan import {} busybox"
-# In a session of systemd's with cgroup v2 a normal user has limits, too.
+# In a session of systemd's with cgroup v2 a normal user has limits too, where it delegates memory.
 oom="$sampan run --name greedy --memory 32m busybox tail /dev/zero; [ \$? = 137 ] && field greedy State OOMKilled | grep True && $sampan events --since 1h --until 0s --filter container=greedy | grep ' oom ' && $sampan rm greedy"
-check oom "$oom"
+if [ "$(id -u)" = 0 ] || "$sampan" doctor | grep -q '^ok *limits'; then check oom "$oom"; fi
 check busybox "[ \"\$($sampan run --rm busybox id -u)\" = 0 ]"
 mkdir file && printf 'FROM busybox\nRUN echo made >/made && id -u\nCMD cat /made\n' >file/Dockerfile
 check dockerfile "$sampan build -t filed file && [ \"\$($sampan run --rm filed)\" = made ]"
