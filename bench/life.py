@@ -82,7 +82,7 @@ def _port(sides: list[Side], rounds: int) -> list[Result]:
     """Read a long answer from the published port, and from the container's own address."""
     shares: dict[str, list[float]] = {side.name: [] for side in sides}
     rates: dict[str, list[float]] = {side.name: [] for side in sides}
-    serve = f"while :; do nc -l -p 80 -e head -c {PAGE_BYTES} /dev/zero; done"
+    serve = f"while :; do nc -l -p 80 -e dd if=/dev/zero bs=1000000 count={PAGE_BYTES // 1_000_000}; done"
     for side in sides:
         side.do("run", "-d", "--name", "bench", "-p", "127.0.0.1::80", "bench-busybox", "sh", "-c", serve)
         settings = json.loads(side.ask("inspect", "bench"))[0]["NetworkSettings"]

@@ -63,6 +63,11 @@ def parse_list(text: str) -> "list[Any]":
     return value
 
 
+def escape(text: str) -> str:
+    """Print a string as JSON, quotes included."""
+    return encode_basestring_ascii(text)
+
+
 def render(value: object) -> str:
     """Print `value` (dicts with string keys, lists, strings, numbers, booleans, None) as one line of JSON."""
     return "".join(make_encoder({}, _refuse, encode_basestring_ascii, None, ":", ",", True, False, False)(value, 0))

@@ -1,13 +1,16 @@
 """A container's log: what goes in comes out, and it never grows past its bound."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sampan.document import render
 from sampan.engine import logs
 from sampan.engine.output import FILES, LINE_BYTES, STDERR, STDOUT, OutputLog
+from sampan.engine.state import timestamp
 
 pytestmark = [pytest.mark.first]
 
@@ -116,3 +119,16 @@ def test_half_a_line_that_a_power_cut_left_is_skipped(tmp_path: object) -> None:
     log.write(STDOUT, b"three\n", 0)
     log.close()
     assert [line.data for line in _read(str(tmp_path))] == [b"one\n", b"three\n"]
+
+
+def test_an_entry_is_what_any_document_is(place: str) -> None:
+    """Whatever is printed, its entry has the bytes that `document.render` gives it: escapes, and bytes of no text."""
+    log = OutputLog(f"{place}/logs")
+    printed = [b'"\\ \x00\x1f\x7f\n', "\u00e9\u6f22\U0001f6a2\n".encode(), b"\xff\xfe\xc3(\n", b"\\n\\ud800\n", b"\n"]
+    log.write("stderr", b"".join(printed), 1_700_000_000_123_456_789)
+    log.close()
+    time = timestamp(1_700_000_000_123_456_789)
+    wanted = [
+        render({"log": line.decode("utf-8", "surrogateescape"), "stream": "stderr", "time": time}) for line in printed
+    ]
+    assert Path(f"{place}/logs/json.log").read_text(encoding="ascii").splitlines() == wanted

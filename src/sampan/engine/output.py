@@ -10,7 +10,7 @@ full disk lines are dropped, never waited for: a container goes on whatever beco
 
 import os
 
-from sampan.document import render
+from sampan.document import escape, render
 from sampan.engine.state import timestamp
 
 TYPE_CHECKING = False
@@ -82,13 +82,10 @@ class OutputLog:
         os.close(self._fd)
 
     def _append(self, stream: str, lines: list[bytes], time: str) -> None:
-        entries = [
-            render({"log": line.decode("utf-8", "surrogateescape"), "stream": stream, "time": time} | self._extra)
-            for line in lines
-        ]
-        text = "\n".join(entries) + "\n"
+        entries = _entries(lines, self._extra, {"stream": stream, "time": time})
+        text = "".join(entries)
         # Where all of it does not fit each line is looked at alone: a file ends with the line that fills it.
-        for one in [text] if self._size + len(text) <= self._file_bytes else [f"{entry}\n" for entry in entries]:
+        for one in [text] if self._size + len(text) <= self._file_bytes else entries:
             try:
                 if self._size and self._size + len(one) > self._file_bytes:
                     self._rotate()
@@ -128,6 +125,16 @@ def _pieces(data: bytes) -> list[bytes]:
             return pieces
         pieces.append(data[start:end])
         start = end
+
+
+def _entries(lines: list[bytes], before: "Document", after: "Document") -> list[str]:
+    """Return an entry for each line, what `document.render` makes of it: with the keys that sort before and after `log`.
+
+    A container that prints waits for this: all but the line is rendered once.
+    """
+    head = f"{render(before)[:-1]}," if before else "{"
+    tail = f",{render(after)[1:]}\n"
+    return [f'{head}"log":{escape(line.decode("utf-8", "surrogateescape"))}{tail}' for line in lines]
 
 
 def _write_whole(fd: int, data: bytes, size: int) -> int:
