@@ -71,6 +71,8 @@ def both(place: str) -> Iterator[list[Side]]:
                 side.try_to("rm", "-f", *left)
             for image in ("bench-busybox", "bench-hello", "bench-python"):
                 side.try_to("rmi", "-f", image)
+        # Its bridge would outlive the directory.
+        sides[0].try_to("system", "reset", "--force")
 
 
 def _sampan(place: str) -> Side:

@@ -32,8 +32,8 @@ SECONDS = 30.0
 def clean(sampan: Command) -> Iterator[None]:
     """Leave no container, whatever happened."""
     yield
-    if sampan("ps", "-aq").stdout:
-        sampan("rm", "-f", "-v", "box")
+    if left := sampan("ps", "-aq").stdout.split():
+        sampan("rm", "-f", "-v", *left)
 
 
 @pytest.fixture
