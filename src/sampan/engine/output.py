@@ -128,7 +128,7 @@ def _pieces(data: bytes) -> list[bytes]:
 
 
 def _entries(lines: list[bytes], before: "Document", after: "Document") -> list[str]:
-    """Return an entry for each line, what `document.render` makes of it: with the keys that sort before and after `log`.
+    """Return an entry for each line, as `document.render` has it: keys before `log`, and after it.
 
     A container that prints waits for this: all but the line is rendered once.
     """
