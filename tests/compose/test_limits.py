@@ -87,7 +87,7 @@ def test_volumes_of_another_service_and_parts(shop: Shop) -> None:
         """)
     shop.environment["PWD"] = str(shop.directory)
     shop.compose("up", "-d", "--wait", "web")
-    done = shop.compose("up", "job")
+    done = shop.compose("up", "--attach", "job", "job")
     lines = [line.partition("| ")[2] for line in done.stdout.splitlines()]
     assert [line for line in lines if line in {"hi", "part", "read-only"}] == ["hi", "part", "read-only"]
     assert _inspect(shop, "shop-job-1")["HostConfig"]["VolumesFrom"] == ["shop-web-1:ro"]

@@ -243,7 +243,7 @@ def test_word_of_a_stop_is_private(sampan: Command, store: Store, busybox: str) 
 def test_a_wiped_sampan_run_is_no_death(sampan: Command, store: Store, busybox: str) -> None:
     """Whose monitor lives is found running; it comes back to where it is looked for, with its names on networks."""
     sampan("network", "create", "front", check=True)
-    words = ("--network", "front", "--restart", "always", "busybox", "sh", "-c")
+    words = ("--network", "front", "--restart", "always", "--stop-timeout", "0", "busybox", "sh", "-c")
     sampan("run", "-d", "--name", "box", *words, f"echo up; {ENDS}", check=True)
     sampan("run", "-d", "--name", "other", *words, "exec sleep 1000", check=True)
     (id,) = sampan("ps", "-q", "--no-trunc", "--filter", "name=box", check=True).stdout.split()

@@ -357,7 +357,7 @@ def test_too_much_memory_is_told(sampan: Command, store: Store) -> None:
     told = sampan(
         "events", "--since", "1h", "--until", "0s", "--filter", "type=container", "--format", "{{.Action}}", check=True
     ).stdout.split()
-    assert told == ["create", "start", "oom", "die"]
+    assert told == ["create", "attach", "start", "oom", "die"]
     assert sampan("start", "-a", "box", check=True).returncode == 0
     (found,) = json.loads(sampan("inspect", "box", check=True).stdout)
     assert (found["State"]["OOMKilled"], found["State"]["ExitCode"]) == (False, 0)

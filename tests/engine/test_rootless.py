@@ -286,7 +286,7 @@ def test_the_whole_life(subordinates: str, user: Person, store: Store, place: st
     done = user("start", "-a", "short")
     assert (done.returncode, done.stdout) == (4, "out\n")
     told = user("events", "--since", "1h", "--until", "0s", "--filter", "container=short", "--format", "{{.Action}}")
-    assert told.stdout.split() == ["create", "start", "die", "start", "die"]
+    assert told.stdout.split() == ["create", "attach", "start", "die", "start", "attach", "die"]
     assert user("rm", "crate").returncode == 1
     user("rm", "-f", "crate", "short", check=True)
     user("rmi", "made", check=True)

@@ -115,7 +115,8 @@ def sizes(settings: "Settings", containers: "Iterable[tuple[str, str]]") -> dict
             "SELECT l.image_id, sum(s.size_bytes) FROM layers l "
             "JOIN snapshots s ON s.chain_id = l.chain_id AND s.ready GROUP BY l.image_id"
         )
-        images: dict[str, int] = dict(rows)
+        # An image that nobody has run yet has no snapshots.
+        images = {image.id: image.size_bytes for image in Images(database).list()} | dict(rows)
     own = {id: (tree_bytes(f"{settings.root}/containers/{id}/upper"), image) for id, image in containers}
     return {id: (size, size + images.get(image, 0)) for id, (size, image) in own.items()}
 
