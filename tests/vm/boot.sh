@@ -66,7 +66,7 @@ logout() {
   local words="$sampan run -d --name box --network none --restart unless-stopped busybox sleep 1000"
   check logout-linger "loginctl enable-linger dev && for _ in \$(seq 300); do [ ! -S /run/user/1000/bus ] || break; sleep 0.2; done && as_dev '$sampan load -i /var/tmp/busybox.tar && $words'"
   check logout-lives "sleep 2; as_dev '$sampan ps -q' | grep ."
-  check logout-no-linger "loginctl disable-linger dev && for _ in \$(seq 300); do [ -e /run/user/1000 ] || break; sleep 0.2; done && [ ! -e /run/user/1000 ]"
+  check logout-no-linger "loginctl disable-linger dev && for _ in \$(seq 900); do [ -e /run/user/1000 ] || break; sleep 0.2; done && [ ! -e /run/user/1000 ]"
   check logout-ends "[ -z \"\$(as_dev '$sampan ps -q')\" ] && as_dev '$sampan ps -a' | grep -E 'Exited .(137|143)'"
   check logout-start "as_dev '$sampan boot start && $sampan ps -q' | grep . && as_dev '$sampan boot enable && $sampan boot status' 2>&1 | grep enable-linger"
   check logout-doctor "as_dev '$sampan doctor' | grep 'loginctl enable-linger dev'"
