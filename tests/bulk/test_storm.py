@@ -123,6 +123,11 @@ def _renewed(monitor: int) -> None:
     while b"witness" in Path(f"/proc/{monitor}/cmdline").read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    # What it reads itself from is open for a moment more.
+    found: list[str] = []
+    while found != (found := os.listdir(f"/proc/{monitor}/fd")):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 def _look(store: Store, network: ipam.Network, monitor: int, place: str) -> dict[str, set[str]]:

@@ -38,7 +38,7 @@ def test_more_memory_than_the_limit(shared: Command, python_image: str) -> None:
     assert (found["State"]["OOMKilled"], found["State"]["ExitCode"]) == (True, 137)
     assert found["HostConfig"]["Memory"] == 64 << 20
     told = shared("events", "--since", "1h", "--until", "0s", "--filter", "container=greedy", "--format", "{{.Action}}")
-    assert told.stdout.split() == ["create", "start", "oom", "die"]
+    assert told.stdout.split() == ["create", "attach", "start", "oom", "die"]
     shared("rm", "greedy", check=True)
 
 
