@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from subprocess import CompletedProcess
@@ -93,3 +94,15 @@ class Store:
 def store(settings: Settings) -> Store:
     """Return the store of this test."""
     return Store(settings)
+
+
+def fetch(url: str) -> bytes:
+    """Fetch a page, once its server is there."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return bytes(answer.read())
+        except OSError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

@@ -4,14 +4,13 @@ import json
 import os
 import signal
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from tests.engine.conftest import Store
+from tests.engine.conftest import Store, fetch
 
 Command = Callable[..., CompletedProcess[str]]
 
@@ -35,18 +34,6 @@ def _networks(sampan: Command, name: str) -> dict[str, dict[str, str]]:
     (found,) = json.loads(sampan("inspect", name, check=True).stdout)
     networks: dict[str, dict[str, str]] = found["NetworkSettings"]["Networks"]
     return networks
-
-
-def _fetch(url: str) -> bytes:
-    """Fetch a page, once its server is there."""
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return bytes(answer.read())
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
 
 
 def _pid(sampan: Command, name: str) -> int:
@@ -118,7 +105,7 @@ def test_published_ports_move_to_the_network_that_is_left(sampan: Command) -> No
     _run(sampan, "web", *both, "-p", "127.0.0.1::80", script=SERVE)
     port = sampan("port", "web", "80", check=True).stdout.strip().rpartition(":")[2]
     for _ in range(2):
-        assert _fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
+        assert fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
         sampan("network", "disconnect", "front", "web")
     sampan("rm", "-f", "web", check=True)
     sampan("network", "rm", "front", "back", check=True)

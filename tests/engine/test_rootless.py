@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sampan.settings.configuration import Settings
-from tests.engine.conftest import Store
+from tests.engine.conftest import Store, fetch
 from tests.plugin.person import GID, UID, Person, end_holder
 
 pytestmark = [
@@ -52,7 +51,7 @@ def test_a_published_port_and_docker_s_words(user: Person, store: Store) -> None
     user("run", "-d", "--name", "web", "-p", "127.0.0.1::5000", "busybox", "sh", "-c", server, check=True)
     (found,) = json.loads(user("inspect", "web", check=True).stdout)
     port = found["NetworkSettings"]["Ports"]["5000/tcp"][0]["HostPort"]
-    assert _fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
+    assert fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
     assert user("exec", "web", "cat", "/w/index.html", check=True).stdout == "hello\n"
     address = found["NetworkSettings"]["IPAddress"]
     script = f"printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 {address} 5000 | tail -n 1"
@@ -94,7 +93,7 @@ def test_a_network_of_one_s_own(user: Person, store: Store) -> None:
         assert time.monotonic() < deadline, found["State"]
         time.sleep(0.05)
     port = found["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"]
-    assert _fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
+    assert fetch(f"http://127.0.0.1:{port}/") == b"hello\n"
     shown = user("exec", "web", "nslookup", "web")
     assert f"Address: {address}\n" in shown.stdout, shown.stderr
     assert user("network", "rm", "front").returncode == 1
@@ -187,18 +186,6 @@ def _left(user: Person, store: Store) -> list[str]:
         found = [what for what in store.now() if not what.startswith(("run holder", "run pasta"))]
         if not found or time.monotonic() > deadline:
             return found
-
-
-def _fetch(url: str) -> bytes:
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            with urllib.request.urlopen(url, timeout=3) as answer:
-                return bytes(answer.read())
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
 
 
 def test_what_runs_is_seen_without_a_cgroup(user: Person, store: Store) -> None:

@@ -147,7 +147,7 @@ def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     pairs = resource.filters(parsed, ("label",))
     if not resource.is_sure(parsed, printer, "this removes every network that no container is on"):
         return 1
-    for name in network.prune(settings, [word for _, word in pairs]):
+    for name in network.prune(settings, chosen=label.Selection(wanted=[word for _, word in pairs])):
         printer.out(name)
     return 0
 

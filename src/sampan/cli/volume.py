@@ -82,7 +82,8 @@ def prune(parsed: Parsed, settings: "Settings", printer: "Printer") -> int:
     which = "every volume" if everything else "every anonymous volume"
     if not resource.is_sure(parsed, printer, f"this removes {which} that no container has"):
         return 1
-    for name in volume.prune(settings, everything=everything, labels=[word for _, word in pairs]):
+    chosen = label.Selection(wanted=[word for _, word in pairs])
+    for name in volume.prune(settings, everything=everything, chosen=chosen):
         printer.out(name)
     return 0
 

@@ -12,6 +12,7 @@ A power cut ends a container with 137 (`sweep`), which is a failure. `stop` is n
 """
 
 import os
+import resource
 
 from sampan.database import connection
 from sampan.engine import container as containers
@@ -61,14 +62,26 @@ def start(settings: "Settings", tell: "Tell") -> "list[str]":
 def stop(settings: "Settings", tell: "Tell") -> None:
     """Stop all that run, at the same time, each with its own signal and time-out; return when their ends are recorded.
 
-    Each has a process of its own that waits for it, forked off this one, which has one thread.
+    One that fails stops no other. Who has least patience is followed first, so each is killed when its time is over.
     """
     rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.refresh(database, settings)
         running = record.active(database)
-    for pid in [_stop_beside(settings, one, tell) for one in running]:
-        os.waitpid(pid, 0)
+    # A channel to each of them is open at once.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asked = []
+    for one in sorted(running, key=_patience):
+        try:
+            asked.append((one, ending.begin_stop(settings, one.id, _patience(one), why=frame.SHUTDOWN)))
+        except (SampanError, OSError) as error:
+            tell(one.name, error)
+    for one, finish in asked:
+        try:
+            finish()
+        except (SampanError, OSError) as error:
+            tell(one.name, error)
 
 
 def skip_next_start(settings: "Settings") -> None:
@@ -103,21 +116,9 @@ def _is_due(settings: "Settings", container: "Container") -> bool:
     return policy.name == "always" or not state.was_stopped(directory)
 
 
-def _stop_beside(settings: "Settings", container: "Container", tell: "Tell") -> int:
-    """Stop it in a process of its own; return that one's id."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _stop(settings, container, tell)
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _stop(settings: "Settings", container: "Container", tell: "Tell") -> None:
+def _patience(container: "Container") -> int:
+    """Return the seconds that a container has from its stop signal to its end."""
     seconds = container.config["StopTimeout"]
-    is_endless = seconds is not None and seconds < 0
-    try:
-        ending.stop(settings, container.id, _LONGEST_STOP_SECONDS if is_endless else None, why=frame.SHUTDOWN)
-    except (SampanError, OSError) as error:
-        tell(container.name, error)
+    if seconds is None:
+        return ending.STOP_TIMEOUT_SECONDS
+    return _LONGEST_STOP_SECONDS if seconds < 0 else int(seconds)

@@ -7,7 +7,6 @@ from sampan import units
 from sampan.database import connection
 from sampan.engine import neutral, record, rootless, state, sweep, volume
 from sampan.network.endpoint import BRIDGE, CONTAINER, NONE
-from sampan.runtime import standard
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,6 +156,8 @@ def _state_document(told: state.State) -> "Document":
 
 
 def _host_config(settings: "Settings", container: "Container") -> "Document":
+    from sampan.runtime import standard  # `ps` does not need it
+
     options = container.options
     mounts = [_long(mount) for mount in options.volumes if mount.is_long]
     document: Document = neutral.HOST_CONFIG | _said({"Annotations": options.annotations, "Mounts": mounts})

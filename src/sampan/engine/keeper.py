@@ -18,7 +18,7 @@ from sampan.engine import fault, frame, sealing, state
 from sampan.engine.stdio import Pipes
 from sampan.engine.switchboard import Switchboard
 from sampan.kernel import capability, seccomp
-from sampan.oci.runtime import IdMapping, Process, Spec
+from sampan.oci.runtime import Process, Spec, parse_mappings
 from sampan.runtime import cgroup, process, user
 
 TYPE_CHECKING = False
@@ -104,8 +104,8 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
             stdio=pipes.theirs(),
             cgroup=group,
             seccomp_program=program,
-            uid_mappings=_mappings(request["uid_mappings"]),
-            gid_mappings=_mappings(request["gid_mappings"]),
+            uid_mappings=parse_mappings(request["uid_mappings"]),
+            gid_mappings=parse_mappings(request["gid_mappings"]),
         )
     group.close()
     board = Switchboard(child_pidfd, None, None)
@@ -117,10 +117,6 @@ def _start(settings: "Settings", request: "Document", pidfd: int) -> tuple[Switc
             board.resize(*request["window"])
     board.is_stdin_once = request["interactive"]
     return board, pid
-
-
-def _mappings(documents: "list[Document]") -> tuple[IdMapping, ...]:
-    return tuple(IdMapping(m["containerID"], m["hostID"], m["size"]) for m in documents)
 
 
 def _process(request: "Document") -> Process:
@@ -150,7 +146,7 @@ def _user(request: "Document") -> user.User:
     root_fd = os.open(f"/proc/{request['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         who = user.resolve(root_fd, request["user"], tuple(request["group_add"]))
-        return user.within(who, _mappings(request["uid_mappings"]))
+        return user.within(who, parse_mappings(request["uid_mappings"]))
     finally:
         os.close(root_fd)
 

@@ -23,7 +23,7 @@ from sampan.network.ipam import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from sampan.database.connection import Database
     from sampan.document import Document
@@ -115,19 +115,17 @@ def remove(settings: "Settings", name: str) -> str:
     return network.name
 
 
-def prune(
-    settings: "Settings", labels: "Iterable[str]" = (), *, chosen: label.Selection = label.EVERYTHING
-) -> list[str]:
-    """Remove every user-defined network that no container, running or not, is on; return their names.
+def prune(settings: "Settings", *, chosen: label.Selection = label.EVERYTHING) -> list[str]:
+    """Remove every user-defined network that no container, running or not, is on and `chosen` takes.
 
-    `labels` are `key` or `key=value`: only networks that have them all, and that `chosen` takes.
+    Return their names.
     """
     rootless.enter(settings)
     with connection.open(settings) as database, database.transaction():
         sweep.fold(database, settings)
         used = {request.name for container in record.every(database) for request in container.options.networks}
         unused = [n for n in ipam.every(database) if n.name not in {BRIDGE, *used} and n.id not in used]
-        gone = [n for n in unused if label.has_all(n.labels, labels) and chosen.takes(n.labels, n.created)]
+        gone = [network for network in unused if chosen.takes(network.labels, network.created)]
         for network in gone:
             _remove(database, settings, network)
     return [network.name for network in gone]

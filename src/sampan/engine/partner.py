@@ -12,7 +12,7 @@ import time
 from sampan.engine import liveness, state
 from sampan.errors import Conflict, Unsupported
 from sampan.kernel import syscalls
-from sampan.oci.runtime import IdMapping
+from sampan.oci.runtime import IdMapping, parse_mappings
 from sampan.runtime import joined, namespaces
 
 TYPE_CHECKING = False
@@ -39,11 +39,7 @@ class Partners:
 
     def mappings(self) -> "tuple[tuple[IdMapping, ...], tuple[IdMapping, ...]]":
         """Return the maps of the shared user namespace, as the spec has them."""
-        uids, gids = (
-            tuple(IdMapping(each["containerID"], each["hostID"], each["size"]) for each in mappings)
-            for mappings in (self.uid_mappings, self.gid_mappings)
-        )
-        return uids, gids
+        return parse_mappings(self.uid_mappings), parse_mappings(self.gid_mappings)
 
 
 def open_all(request: "Document", root: str, *, is_patient: bool) -> Partners:

@@ -14,7 +14,7 @@ from sampan.document import render
 from sampan.engine import state
 from sampan.errors import SampanError
 from sampan.kernel import capability, syscalls
-from sampan.oci.runtime import IdMapping, Process, Spec
+from sampan.oci.runtime import Process, Spec, parse_mappings
 from sampan.runtime import cgroup, process
 
 TYPE_CHECKING = False
@@ -66,8 +66,8 @@ def _probe(request: "Document", plan: "Document", pidfd: int, group: "cgroup.Cgr
             stdio=process.Stdio(null, theirs, theirs),
             cgroup=group,
             seccomp_program=None if program is None else bytes.fromhex(program),
-            uid_mappings=_mappings(request["uid_mappings"]),
-            gid_mappings=_mappings(request["gid_mappings"]),
+            uid_mappings=parse_mappings(request["uid_mappings"]),
+            gid_mappings=parse_mappings(request["gid_mappings"]),
         )
     except SampanError as error:
         return error.exit_status if error.exit_status > 1 else _NEVER_RAN, error.what.encode()
@@ -125,7 +125,3 @@ def _process(request: "Document", command: list[str]) -> Process:
     what.terminal = False
     what.oom_score_adj = None
     return what
-
-
-def _mappings(documents: "list[Document]") -> tuple[IdMapping, ...]:
-    return tuple(IdMapping(m["containerID"], m["hostID"], m["size"]) for m in documents)

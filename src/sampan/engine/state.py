@@ -176,12 +176,16 @@ def write_name(directory: str, name: str) -> None:
     write_file(f"{directory}/name", name.encode(), durable=False)
 
 
-def forget_name(directory: str) -> None:
-    """Take that word away: the next start is told the name. Idempotent."""
+def _forget(path: str) -> None:
     try:
-        os.unlink(f"{directory}/name")
+        os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def forget_name(directory: str) -> None:
+    """Take that word away: the next start is told the name. Idempotent."""
+    _forget(f"{directory}/name")
 
 
 def read_name(directory: str, name: str) -> str:
@@ -211,10 +215,7 @@ def was_stopped(directory: str) -> bool:
 
 def forget_stopped(directory: str) -> None:
     """Take that word away: it was started. Idempotent."""
-    try:
-        os.unlink(f"{directory}/stopped")
-    except FileNotFoundError:
-        pass
+    _forget(f"{directory}/stopped")
 
 
 def find_running(settings: "Settings", name: str) -> str | None:
@@ -428,10 +429,7 @@ def read_network(directory: str, monitor_pid: int, boot_id: str) -> "Document":
 
 def forget_network(directory: str) -> None:
     """Take that word away: the next start has another. Idempotent."""
-    try:
-        os.unlink(f"{directory}/network.json")
-    except FileNotFoundError:
-        pass
+    _forget(f"{directory}/network.json")
 
 
 def read_update(directory: str, monitor_pid: int, boot_id: str) -> "Document":

@@ -105,10 +105,15 @@ def discard(database: "Database", settings: "Settings", container: "Container", 
         for name in container.anonymous:
             if name in others:
                 continue  # another container has it by `--volumes-from`
-            database.execute("DELETE FROM volumes WHERE name = ?", (name,))
-            journal.note(settings.root, "destroy", name, {"driver": "local"}, journal.VOLUME)
-            trash.discard(settings.root, f"{settings.root}/volumes/{name}")
+            discard_volume(database, settings, name)
     trash.discard(settings.root, state.directory(settings, container.id))
+
+
+def discard_volume(database: "Database", settings: "Settings", name: str) -> None:
+    """Forget a volume, and put its files into the trash; as `discard`."""
+    database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+    journal.note(settings.root, "destroy", name, {"driver": "local"}, journal.VOLUME)
+    trash.discard(settings.root, f"{settings.root}/volumes/{name}")
 
 
 def _is_due(container: "Container", settings: "Settings") -> bool:

@@ -178,7 +178,7 @@ def require(settings: "Settings") -> None:
     """Raise Unsupported where there is no systemd, or no user manager."""
     if not is_booted():
         raise Unsupported("systemd does not run this machine, so no unit can start containers", hints=(_BY_HAND,))
-    if settings.uid != 0 and not os.path.exists(f"{_runtime_directory(settings)}/systemd"):
+    if not _is_reachable(settings):
         name = user_name(settings)
         raise Unavailable(
             f"`{name}` has no systemd of his own now",

@@ -130,13 +130,13 @@ def _mounted(
 ) -> VolumeMount:
     """Return what a volume with options is mounted as."""
     words = tuple(word for word in options.get("o", "").split(",") if word)
+    read_only = volume.read_only or "ro" in words
     if options["type"] == "tmpfs":
         if _is_mounted(database, volume.source, container.id):
             raise Conflict(
                 f"the volume `{volume.source}` is a tmpfs, which one container at a time may have",
                 hints=("use a volume without `type=tmpfs` for files that containers share",),
             )
-        read_only = volume.read_only or "ro" in words
         # docker's volumes are no `--tmpfs`: programs in them may be executed.
         return replace(volume, kind="tmpfs", source="", read_only=read_only, options=("exec", *words))
     if not os.path.exists(options["device"]):
@@ -146,7 +146,6 @@ def _mounted(
         )
     recursion = "" if "rbind" in words else "disabled"
     words = tuple(word for word in words if word not in {"bind", "rbind", "ro", "rw"})
-    read_only = volume.read_only or "ro" in options.get("o", "").split(",")
     return replace(
         volume, kind="bind", source=options["device"], read_only=read_only, options=words, recursion=recursion
     )
@@ -322,15 +321,12 @@ def prune(
     settings: "Settings",
     *,
     everything: bool = False,
-    labels: "Iterable[str]" = (),
     chosen: "label.Selection | None" = None,
 ) -> list[str]:
-    """Remove the anonymous volumes, or with `everything` all, that no container has; return their names.
+    """Remove the anonymous volumes, or with `everything` all, that no container has and `chosen` takes.
 
-    `labels` are `key` or `key=value`: only volumes that have them all, and that `chosen` takes.
+    Return their names. A volume is as old as time: no `until` spares it.
     """
-    from sampan.engine import label  # not on the way to a container
-
     rootless.enter(settings)
     with connection.open(settings) as database:
         sweep.settle(database, settings)
@@ -339,11 +335,11 @@ def prune(
             rows = list(database.execute("SELECT name, created, record FROM volumes ORDER BY name"))
             found = [_document(settings, *row) for row in rows if row[0] not in used]
             gone = [
-                v["Name"] for v in found if everything or is_anonymous(v["Name"]) if label.has_all(v["Labels"], labels)
+                v["Name"]
+                for v in found
+                if everything or is_anonymous(v["Name"])
+                if chosen is None or chosen.takes(v["Labels"] or {}, 0)
             ]
-            if chosen is not None:
-                own = {row[0]: _document(settings, *row)["Labels"] or {} for row in rows}
-                gone = [name for name in gone if chosen.takes(own[name], 0)]
             for name in gone:
                 _remove(database, settings, name)
         trash.empty(settings.root)
@@ -376,9 +372,7 @@ def _remove(database: "Database", settings: "Settings", name: str) -> None:
     """Delete the row and throw the directory away; the caller holds a write transaction, and empties the trash."""
     row = database.row("SELECT 1 FROM volumes WHERE name = ?", (name,))
     if row is not None:
-        database.execute("DELETE FROM volumes WHERE name = ?", (name,))
-        journal.note(settings.root, "destroy", name, {"driver": LOCAL}, journal.VOLUME)
-        trash.discard(settings.root, f"{settings.root}/volumes/{name}")
+        sweep.discard_volume(database, settings, name)
 
 
 def _document(settings: "Settings", name: str, created: int, text: str) -> "Document":

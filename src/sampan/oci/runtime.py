@@ -7,7 +7,7 @@ sets or honours stand here. Hot path: plain classes with __slots__, no imports.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sampan.document import Document
 
@@ -386,8 +386,8 @@ class Spec:
                 for m in document.get("mounts", ())
             ),
             namespaces={n["type"]: n.get("path", "") for n in linux.get("namespaces", ())},
-            uid_mappings=tuple(_parse_mapping(m) for m in linux.get("uidMappings", ())),
-            gid_mappings=tuple(_parse_mapping(m) for m in linux.get("gidMappings", ())),
+            uid_mappings=parse_mappings(linux.get("uidMappings", ())),
+            gid_mappings=parse_mappings(linux.get("gidMappings", ())),
             devices=tuple(parse_device(d) for d in linux.get("devices", ())),
             cgroups_path=linux.get("cgroupsPath", ""),
             resources=_parse_resources(linux.get("resources", {})),
@@ -422,8 +422,9 @@ def _parse_process(document: "Document") -> Process:
     )
 
 
-def _parse_mapping(document: "Document") -> IdMapping:
-    return IdMapping(document["containerID"], document["hostID"], document["size"])
+def parse_mappings(documents: "Iterable[Document]") -> tuple[IdMapping, ...]:
+    """Read what `IdMapping.document` wrote, of each."""
+    return tuple(IdMapping(each["containerID"], each["hostID"], each["size"]) for each in documents)
 
 
 def parse_device(document: "Document") -> Device:
